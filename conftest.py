@@ -1,0 +1,9 @@
+"""Wires plugins and fixtures, nothing else. The devices plugin comes first: it must run before torch is imported."""
+
+pytest_plugins = [
+    "plugins.devices",
+    "plugins.scheduler",
+    "plugins.claims",
+    "plugins.evidence",
+    "fixtures.trial",
+]

@@ -1,0 +1,164 @@
+"""The command line: validate, verify, report, judge, compare, init.
+
+Exit codes: 0 fine; 1 something did not hold (verify: a planned case has no row or is broken); 2 the user's input is wrong.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+errors = Console(stderr=True)
+
+SpecsOption = Annotated[list[Path] | None, typer.Option("--specs", help="A folder with your own specs, laid over ours.")]
+
+
+@app.command()
+def validate(specs: SpecsOption = None) -> None:
+    """Check every spec and report all problems of all files together."""
+    from editverdict import bundle
+    from editverdict.pipeline.setup import load_library
+
+    library = load_library([bundle.root() / "specs", *(specs or [])])
+    counts = {kind: len(getattr(library, kind)) for kind in ("claims", "models", "methods", "datasets", "corpora", "profiles")}
+    console.print("specs are sound: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+
+
+@app.command()
+def init(folder: Path) -> None:
+    """Unfold specs, suites, fixtures and plugins into a folder, to run pytest there."""
+    from editverdict import bundle
+
+    bundle.unfold(folder)
+    console.print(f"unfolded into {folder}; now: cd {folder} && pytest suites/hypotheses suites/benchmark --profile smoke")
+
+
+@app.command()
+def verify(
+    profile: Annotated[str, typer.Option(help="What to measure, and how much (specs/profiles).")] = "laptop",
+    workers: Annotated[int, typer.Option("-n", help="Worker processes.")] = 2,
+    store: Annotated[Path | None, typer.Option(help="Folder of the artifact store.")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Where results go; default: reports/out/<profile>-<time>.")] = None,
+    pytest_options: Annotated[list[str] | None, typer.Argument(help="Further options for pytest, after --.")] = None,
+) -> None:
+    """Put the claims on trial and draw the report. Exit 0 iff every planned case has a row and none is broken."""
+    from editverdict import bundle
+    from editverdict.pipeline.watch import run_suites
+
+    home = bundle.root() if (bundle.root() / "pyproject.toml").exists() else Path.cwd()
+    if not (home / "conftest.py").exists():
+        raise typer.BadParameter(f"no conftest.py in {home}; run `editverdict init DIR` and start from DIR")
+    folder = run_dir or home / "reports" / "out" / f"{profile}-{dt.datetime.now():%Y%m%d-%H%M%S}"
+    options = ["--profile", profile, *(["--store", str(store.absolute())] if store else []), *(pytest_options or [])]
+    code = run_suites(home, folder.absolute(), workers, options, console)
+    if code in (2, 4) and not (folder / "results.jsonl").exists():
+        raise typer.Exit(2)
+    raise typer.Exit(_report(folder.absolute()))
+
+
+@app.command()
+def report(run_dir: Path) -> None:
+    """Draw the report of a run folder anew: cards, tables, HTML, and Allure where Node is there."""
+    raise typer.Exit(_report(run_dir.absolute()))
+
+
+def _report(run_dir: Path) -> int:
+    """Write everything, print the claim table and ONE path; 1 if a planned case has no row or is broken."""
+    from editverdict import bundle
+    from editverdict.reporting.build import build_report
+    from editverdict.reporting.cards import write_cards
+    from editverdict.reporting.export import write_exports
+    from editverdict.reporting.run import load_run
+    from editverdict.reporting.terminal import run_report
+
+    run = load_run(run_dir)
+    write_cards(run_dir, run.rows)
+    write_exports(run_dir)
+    paths = build_report(run_dir, bundle.root() / "reports")
+    console.print(run_report(run.claims, run.rows, run.manifest))
+    if paths.message:
+        console.print(paths.message, style="yellow")
+    missing = [case for claim in run.claims for case in claim.missing]
+    broken = [row.case for row in run.rows if row.verdict == "broken"]
+    for text, cases in (("no row", missing), ("broken", broken)):
+        if cases:
+            console.print(f"{len(cases)} planned case(s) {text}: {', '.join(cases[:6])}", style="bold red")
+    console.print(f"report: {paths.report}", soft_wrap=True, highlight=False)
+    return 1 if missing or broken else 0
+
+
+@app.command()
+def judge(results: Path) -> None:
+    """Decide every case of a results.jsonl again from its stored numbers, without any model."""
+    from editverdict.inference.results import read_rows, rejudge
+
+    rows = read_rows(results / "results.jsonl" if results.is_dir() else results)
+    changed = 0
+    for row in rows:
+        again = rejudge(row)
+        if (again.verdict, again.reason) != (row.verdict, row.reason):
+            changed += 1
+            console.print(f"{row.case}: stored {row.verdict}, judged {again.verdict}: {again.reason}")
+    console.print(f"{len(rows)} cases judged again, {changed} differ")
+    raise typer.Exit(1 if changed else 0)
+
+
+@app.command()
+def compare(first: Path, second: Path) -> None:
+    """Compare the rows of two runs in every column that does not depend on time or place."""
+    from editverdict.inference.results import merge_rows, same_rows
+
+    files = [path / "results.jsonl" if path.is_dir() else path for path in (first, second)]
+    one, other = (merge_rows([file], on_conflict="last") for file in files)
+    differences = same_rows(one, other)
+    for difference in differences[:40]:
+        console.print(str(difference))
+    console.print(f"{len(one)} and {len(other)} rows, {len(differences)} differences")
+    raise typer.Exit(1 if differences else 0)
+
+
+@app.command()
+def plan(
+    profile: Annotated[str, typer.Option(help="Profile to plan.")] = "laptop",
+    specs: SpecsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the cases of a profile without running anything."""
+    from editverdict import bundle
+    from editverdict.pipeline.matrix import matrix
+    from editverdict.pipeline.setup import load_library
+
+    library = load_library([bundle.root() / "specs", *(specs or [])])
+    cases = [case.id for case in matrix(library, library.get("profiles", profile))]
+    if as_json:
+        console.print_json(json.dumps(cases))
+    else:
+        console.print("\n".join(cases), highlight=False)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is a message and exit code 2, never a traceback."""
+    from editverdict.bundle import InitError
+    from editverdict.data.errors import DataError
+    from editverdict.inference.results import ResultsError
+    from editverdict.pipeline.setup import UsageError
+    from editverdict.reporting.run import RunFolderError
+    from editverdict.schema.errors import SpecError
+
+    try:
+        app()
+    except (SpecError, UsageError, DataError, ResultsError, RunFolderError, InitError) as error:
+        errors.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Weight states as sums of low-rank deltas: installed by a context manager, removed by putting the saved tensor back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from editverdict.editors.base import Answering, Plain, State
+from editverdict.models.fingerprint import hash_tensors
+
+
+class PurityError(RuntimeError):
+    """A weight did not return to its saved bytes, or a tensor changed that no delta declares."""
+
+
+def low_rank(name: str, left: Tensor, right: Tensor) -> dict[str, Tensor]:
+    """Tensors of a step that adds ``left @ right`` to parameter ``name``: left [d_out, r], right [r, d_in]."""
+    return {f"{name}:left": left.detach().clone(), f"{name}:right": right.detach().clone()}
+
+
+def touched(state: State) -> list[str]:
+    """Names of the parameters that a state changes, sorted."""
+    return sorted({key.rpartition(":")[0] for step in state for key in step.tensors if key.endswith(":left")})
+
+
+def total_delta(state: State, name: str, scale: float = 1.0) -> Tensor:
+    """Sum of the steps' deltas of one parameter, float64, [d_out, d_in]."""
+    pairs = [(s.tensors[f"{name}:left"], s.tensors[f"{name}:right"]) for s in state if f"{name}:left" in s.tensors]
+    left = torch.cat([pair[0].double() for pair in pairs], dim=1)
+    right = torch.cat([pair[1].double() for pair in pairs], dim=0)
+    return scale * (left @ right)
+
+
+def delta_norm(state: State) -> float:
+    """Frobenius norm of the whole state's delta."""
+    return sum(float(total_delta(state, name).norm()) ** 2 for name in touched(state)) ** 0.5
+
+
+def _parameters(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Parameter]:
+    return {name: model.get_parameter(name) for name in names}
+
+
+@contextmanager
+def installed(model: nn.Module, state: State, scale: float = 1.0) -> Iterator[Answering]:
+    """Install a weight state (times ``scale``); put the saved tensors back on leaving and prove it by checksum.
+
+    The new weight is ``W0 + sum of deltas`` computed in float64 and rounded once, so it depends on the state alone and
+    not on how it was reached: resuming a chain gives the same bits as not stopping.
+
+    Raises
+    ------
+    PurityError
+        The restored weights differ from the saved ones.
+    """
+    parameters = _parameters(model, touched(state))
+    saved = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    before = hash_tensors(sorted(saved.items()))
+    try:
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                delta = total_delta(state, name, scale).to(parameter.device)
+                parameter.copy_((parameter.double() + delta).to(parameter.dtype))
+        yield Plain()
+    finally:
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(saved[name])
+        after = hash_tensors(sorted((name, p.detach()) for name, p in parameters.items()))
+        if after != before:
+            raise PurityError(f"weights {sorted(parameters)} did not return to their saved bytes after an edited state was removed")

@@ -1,0 +1,62 @@
+"""Editors by name: one decorated class per file; other packages register through an entry-point group."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from editverdict.editors.base import Editor, Hyperparameters
+
+GROUP = "editverdict.editors"
+_EDITORS: dict[str, type[Any]] = {}
+EditorClass = TypeVar("EditorClass", bound=type)
+
+
+def register_editor(editor: EditorClass) -> EditorClass:
+    """Class decorator: make an editor known under its ``name``."""
+    name: str = editor.name  # type: ignore[attr-defined]
+    if name in _EDITORS and _EDITORS[name] is not editor:
+        raise ValueError(f"two editors are called '{name}': {_EDITORS[name].__qualname__} and {editor.__qualname__}")
+    _EDITORS[name] = editor
+    return editor
+
+
+def editor_names() -> list[str]:
+    """Names of all editors, own and from other packages, sorted."""
+    for point in entry_points(group=GROUP):
+        if point.name in _EDITORS:
+            continue
+        try:
+            register_editor(point.load())
+        except Exception as error:  # a broken package must not take the others down
+            warnings.warn(f"editor '{point.name}' from {point.value} cannot be loaded: {error}", stacklevel=2)
+    return sorted(_EDITORS)
+
+
+def make_editor(name: str, hyperparameters: Mapping[str, Any]) -> Editor:
+    """An editor with checked hyperparameters.
+
+    Raises
+    ------
+    ValueError
+        Unknown editor or hyperparameter; the message lists what was expected.
+    """
+    if name not in editor_names():
+        near = difflib.get_close_matches(name, _EDITORS, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ValueError(f"unknown editor '{name}'; expected one of {editor_names()}{hint}")
+    kind = _EDITORS[name]
+    settings_type: type[Hyperparameters] = kind.hyperparameters_type
+    try:
+        settings = settings_type.model_validate(dict(hyperparameters))
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (found {e['input']!r})" for e in error.errors()]
+        known = ", ".join(settings_type.model_fields)
+        raise ValueError(f"hyperparameters of editor '{name}': {'; '.join(lines)}; it takes: {known or 'none'}") from error
+    made: Editor = kind(settings)
+    return made

@@ -1,0 +1,128 @@
+"""ROME: rank-one model editing (Meng et al. 2022, "Locating and editing factual associations in GPT").
+
+One feed-forward layer is read as a linear memory W k = v. The edit inserts the association (k*, v*) by the rank-one
+update of the paper's eq. 2. With ``covariance: false`` the memory is taken to be white (C = I), as configurations in wide
+use have it: a different method over a chain, and on trial under its own name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from editverdict.capture.passes import record
+from editverdict.data.records import EditRecord
+from editverdict.editors.base import Answering, EditError, Hyperparameters, Resources, State, Step
+from editverdict.editors.deltas import installed, low_rank
+from editverdict.editors.registry import register_editor
+from editverdict.editors.tokens import subject_end
+from editverdict.editors.values import ValueSettings, optimise_value
+from editverdict.models.sources import LoadedModel
+
+
+class RomeSettings(Hyperparameters):
+    """Hyperparameters of ROME."""
+
+    layer: int | None = Field(default=None, ge=0)
+    """Edited layer; None: the layer that the model spec names."""
+    covariance: bool = True
+    """Whiten the key by the covariance of keys over the corpus (True, as published) or take C = I."""
+    prefixes: int = Field(default=3, ge=0)
+    """Context prefixes beside the bare prompt."""
+    prefix_tokens: int = Field(default=6, ge=1)
+    templates: tuple[str, ...] | None = None
+    """Fixed templates in place of sampled prefixes; the first must be '{}'."""
+    residual_key: str = Field(default="bare", pattern="^(bare|mean)$")
+    """Key at which the update hits v* exactly: of the bare prompt (the authors' code) or the mean key (their eq. 2)."""
+    value: ValueSettings = ValueSettings()
+
+
+@torch.no_grad()
+def subject_keys(loaded: LoadedModel, edit: EditRecord, layer: int, templates: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Keys and outputs at the subject's last token: [templates, d_ff] and [templates, d], one run per template."""
+    keys, values = [], []
+    for template in templates:
+        text = template.format(edit.prompt)
+        end = subject_end(loaded.tokenizer, text, edit.subject)
+        ids = torch.tensor([loaded.tokenizer(text)["input_ids"]], device=loaded.device)
+        with record(loaded, keys=[layer], outputs=[layer]) as seen, loaded.sites.only_layers_before(layer + 1) as backbone:
+            backbone(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+        keys.append(seen["key", layer][0, end])
+        values.append(seen["h", layer][0, end])
+    return torch.stack(keys), torch.stack(values)
+
+
+def update_direction(key: Tensor, covariance: Tensor | None) -> Tensor:
+    """u = C^-1 k / |C^-1 k| in float64 (C = I: k / |k|), [d_ff]."""
+    direction = key.double() if covariance is None else torch.linalg.solve(covariance.double().to(key.device), key.double())
+    return direction / direction.norm()
+
+
+def rank_one(value: Tensor, output: Tensor, key: Tensor, direction: Tensor) -> Tensor:
+    """Left factor r of the update r u^T, such that (W + r u^T) k = v*: r = (v* - W k) / (k . u), [d], float64."""
+    return (value.double() - output.double()) / (key.double() @ direction)
+
+
+@register_editor
+class Rome:
+    """The editor; see the module's docstring."""
+
+    name: ClassVar[str] = "rome"
+    version: ClassVar[int] = 1
+    hyperparameters_type: ClassVar[type[Hyperparameters]] = RomeSettings
+
+    def __init__(self, hyperparameters: RomeSettings) -> None:
+        self.hyperparameters = hyperparameters
+
+    def layer(self, loaded: LoadedModel) -> int:
+        """The edited layer."""
+        chosen = self.hyperparameters.layer
+        return loaded.spec.layers.edit if chosen is None else chosen
+
+    def templates(self, resources: Resources) -> tuple[str, ...]:
+        """Context templates, the bare prompt first."""
+        settings = self.hyperparameters
+        if settings.templates is not None:
+            return settings.templates
+        return ("{}", *(f"{prefix}. {{}}" for prefix in resources.prefixes(settings.prefixes, settings.prefix_tokens)))
+
+    def value_fields(self, loaded: LoadedModel, resources: Resources) -> dict[str, object]:
+        """What a value depends on beside model, state and edit: nothing of the covariance."""
+        return {
+            "layer": self.layer(loaded),
+            "templates": list(self.templates(resources)),
+            "settings": self.hyperparameters.value.model_dump(),
+        }
+
+    def value(self, loaded: LoadedModel, edit: EditRecord, resources: Resources) -> Step:
+        """Optimise v* in the model as it stands; independent of the covariance, so both variants share a first edit's."""
+        found = optimise_value(loaded, edit, self.layer(loaded), self.templates(resources), self.hyperparameters.value)
+        return Step({"value": found.value, "initial": found.initial}, {"trace": found.trace, "forwards": len(found.trace)})
+
+    def edit(self, loaded: LoadedModel, state: State, records: Sequence[EditRecord], resources: Resources) -> Step:
+        """One rank-one update in the given state (which the caller does not install; this method does)."""
+        edit, layer = records[-1], self.layer(loaded)
+        if layer >= loaded.sites.n_layers:
+            raise EditError(f"ROME is to edit layer {layer}, but model '{loaded.spec.id}' has {loaded.sites.n_layers} layers")
+        with installed(loaded.model, state):
+            optimised = resources.value(self.value_fields(loaded, resources), edit, lambda: self.value(loaded, edit, resources))
+            keys, outputs = subject_keys(loaded, edit, layer, self.templates(resources))
+        mean, bare = keys.double().mean(0), keys[0].double()
+        covariance = resources.covariance(layer) if self.hyperparameters.covariance else None
+        direction = update_direction(mean, covariance)
+        # (W + r u^T) k is to be v* at the chosen key; with the mean key, W k is the mean of the outputs (W is linear).
+        exact, output = (bare, outputs[0]) if self.hyperparameters.residual_key == "bare" else (mean, outputs.double().mean(0))
+        left = rank_one(optimised.tensors["value"].to(direction.device), output, exact, direction)
+        tensors = low_rank(loaded.sites.down_proj_weight(layer), left[:, None].cpu(), direction[None].cpu())
+        return Step(tensors, {**optimised.info, "norm": float(left.norm()), "key_alignment": float(exact @ direction)})
+
+    def install(
+        self, loaded: LoadedModel, state: State, records: Sequence[EditRecord], resources: Resources
+    ) -> AbstractContextManager[Answering]:
+        """Put the summed update into the weight."""
+        return installed(loaded.model, state)

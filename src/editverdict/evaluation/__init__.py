@@ -1,0 +1,1 @@
+"""Judging answers, the four dimensions, and probability-based scores."""

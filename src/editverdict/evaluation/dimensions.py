@@ -1,0 +1,176 @@
+"""The four dimensions: answers to rows, rows to scores.
+
+Aggregation is the field's: mean within a sub-kind, then over the sub-kinds of an edit, then over edits. What was not
+asked has no score (None), which is not a score of zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+from editverdict.evaluation.lexical import LexicalJudge, normalise
+from editverdict.evaluation.questions import DIMENSIONS, Dimension, Question
+from editverdict.generation.decode import Answer
+
+AnswerRow = dict[str, Any]
+"""Keys: ``edit_id``, ``dimension``, ``kind``, ``prompt``, ``accepted`` (list), ``answer`` (text as generated),
+``correct`` (bool) and ``same_as_before`` (bool for locality with an answer from before the edit, else None)."""
+
+Locality = Literal["accuracy", "eq4"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Shares in [0, 1]; None where nothing was asked."""
+
+    rel: float | None = None
+    """Reliability: the edit's own prompt gives the new object."""
+    gen: float | None = None
+    """Generalization: so do its rephrases."""
+    loc: float | None = None
+    """Locality as accuracy against the reference answers."""
+    port: float | None = None
+    """Portability: what follows from the new object is answered accordingly."""
+    loc_eq4: float | None = None
+    """Locality as Eq. 4 of the paper: the answer is the one given before the edit."""
+    avg: float | None = None
+    """Unweighted mean of the chosen parts; None unless every one of them exists."""
+
+
+def rows_of(
+    questions: Sequence[Question],
+    answers: Sequence[Answer | str],
+    judge: LexicalJudge,
+    before: Mapping[str, str] | None = None,
+) -> list[AnswerRow]:
+    """Judge answers.
+
+    Parameters
+    ----------
+    questions, answers
+        Of equal length, in the same order.
+    judge : LexicalJudge
+        Decides ``correct``.
+    before : mapping of str to str, optional
+        Prompt -> answer of the unedited model under the same protocol, for Eq. 4. Two answers are the same if their
+        normalised words are all equal (two empty ones are); a prompt that is absent gives None.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many answers as questions.
+    """
+    if len(questions) != len(answers):
+        raise ValueError(f"expected one answer per question, found {len(answers)} for {len(questions)} questions")
+    rows = []
+    for question, answer in zip(questions, answers, strict=True):
+        text = answer if isinstance(answer, str) else answer.text
+        rows.append(
+            {
+                "edit_id": question.edit_id,
+                "dimension": question.dimension,
+                "kind": question.kind,
+                "prompt": question.prompt,
+                "accepted": list(question.accepted),
+                "answer": text,
+                "correct": judge.judge(text, question.accepted),
+                "same_as_before": _same(question, text, before),
+            }
+        )
+    return rows
+
+
+def _same(question: Question, text: str, before: Mapping[str, str] | None) -> bool | None:
+    if question.dimension != "loc" or before is None or question.prompt not in before:
+        return None
+    return normalise(text) == normalise(before[question.prompt])
+
+
+def per_edit_scores(
+    rows: Iterable[AnswerRow],
+    *,
+    locality: Locality = "accuracy",
+    parts: Sequence[Dimension] = DIMENSIONS,
+) -> dict[str, Scores]:
+    """Scores of each edit, in order of first appearance; arguments and errors as in `scores_of`."""
+    by_edit: dict[str, list[AnswerRow]] = {}
+    for row in rows:
+        if row["dimension"] not in DIMENSIONS:
+            known = ", ".join(DIMENSIONS)
+            raise ValueError(f"edit {row['edit_id']}: dimension {row['dimension']!r} is none of {known}")
+        by_edit.setdefault(str(row["edit_id"]), []).append(row)
+    return {edit: _with_avg(_of_edit(own), locality, parts) for edit, own in by_edit.items()}
+
+
+def scores_of(
+    rows: Iterable[AnswerRow],
+    *,
+    locality: Locality = "accuracy",
+    parts: Sequence[Dimension] = DIMENSIONS,
+) -> Scores:
+    """Scores over all edits: each dimension is the mean over the edits that have it.
+
+    Parameters
+    ----------
+    rows : iterable of AnswerRow
+        From `rows_of`.
+    locality : {"accuracy", "eq4"}, optional
+        Which locality enters the average; the paper's tables take accuracy. Both are reported anyway.
+    parts : sequence of Dimension, optional
+        What the average is made of. For data that lacks a dimension by design (no rephrases), name the others.
+
+    Raises
+    ------
+    ValueError
+        If a row's dimension or a part is unknown, or if there are no parts.
+    """
+    edits = list(per_edit_scores(rows, locality=locality, parts=parts).values())
+    means = {name: mean_of(getattr(edit, name) for edit in edits) for name in (*DIMENSIONS, "loc_eq4")}
+    return _with_avg(Scores(**means), locality, parts)
+
+
+def edit_counts(rows: Iterable[AnswerRow]) -> dict[str, int]:
+    """Count the edits behind each score, e.g. ``{"rel": 20, ..., "port": 12, "loc_eq4": 20}``."""
+    edits = list(per_edit_scores(rows).values())
+    return {name: sum(getattr(e, name) is not None for e in edits) for name in (*DIMENSIONS, "loc_eq4")}
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Mean of what is there; None if nothing is."""
+    present = [value for value in values if value is not None]
+    return fmean(present) if present else None
+
+
+def mean_over_kinds(
+    rows: Iterable[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], float | None]
+) -> float | None:
+    """Mean within each sub-kind, then over sub-kinds; rows without a value are left out."""
+    by_kind: dict[str, list[float]] = {}
+    for row in rows:
+        measured = value(row)
+        if measured is not None:
+            by_kind.setdefault(str(row["kind"]), []).append(float(measured))
+    return mean_of(fmean(values) for values in by_kind.values())
+
+
+def _of_edit(rows: list[AnswerRow]) -> Scores:
+    def correct(dimension: str) -> float | None:
+        return mean_over_kinds((r for r in rows if r["dimension"] == dimension), lambda r: r["correct"])
+
+    eq4 = mean_over_kinds((r for r in rows if r["dimension"] == "loc"), lambda r: r.get("same_as_before"))
+    return Scores(correct("rel"), correct("gen"), correct("loc"), correct("port"), eq4)
+
+
+def _with_avg(scores: Scores, locality: Locality, parts: Sequence[Dimension]) -> Scores:
+    unknown = [part for part in parts if part not in DIMENSIONS]
+    if unknown or not parts:
+        raise ValueError(f"parts of the average must be some of {', '.join(DIMENSIONS)}; found {list(parts)}")
+    if locality not in ("accuracy", "eq4"):
+        raise ValueError(f"locality in the average must be 'accuracy' or 'eq4', found {locality!r}")
+    names = ["loc_eq4" if part == "loc" and locality == "eq4" else part for part in dict.fromkeys(parts)]
+    values = [getattr(scores, name) for name in names]
+    avg = None if any(value is None for value in values) else fmean(values)
+    return Scores(scores.rel, scores.gen, scores.loc, scores.port, scores.loc_eq4, avg)

@@ -1,0 +1,1 @@
+"""Prompts, batched decoding, scoring of given targets, and answering from a context."""

@@ -1,0 +1,222 @@
+"""Batched greedy decoding.
+
+An own loop of some forty lines instead of ``model.generate``, for two reasons. There, every field that the caller's
+``GenerationConfig`` leaves unset is filled from the model's own (repetition penalty, suppressed tokens, ...), so that a
+file beside the weights could change an answer without changing the protocol. And there, rows that have finished keep
+being computed until the last row of the batch has finished; here they leave the batch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from editverdict.generation.protocol import Protocol
+
+StoppedBy = Literal["stop", "eos", "limit"]
+Progress = Callable[[int], object]
+"""Called with the number of prompts that were finished since the last call (as ``tqdm.update`` is)."""
+
+SHRINK_AT = 0.125
+"""Share of finished rows at which a batch is made smaller (copying the cache costs, so not at each row)."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said."""
+
+    text: str
+    """Text before the stop string, without special tokens; leading space kept, nothing normalised."""
+    raw: str
+    """Everything that was generated, with stop string and special tokens."""
+    tokens: tuple[int, ...]
+    """Generated token ids, with the one that ended the answer."""
+    stopped_by: StoppedBy
+    """``stop`` (a stop string was completed), ``eos`` (end token) or ``limit`` (token limit of the protocol)."""
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of generated tokens, with the one that ended the answer."""
+        return len(self.tokens)
+
+
+@dataclass
+class _Row:
+    """A prompt being answered."""
+
+    prompt: list[int]
+    tokens: list[int] = field(default_factory=list)
+    stopped_by: StoppedBy | None = None
+
+
+def greedy_answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    protocol: Protocol,
+    *,
+    batch_size: int = 128,
+    progress: Progress | None = None,
+) -> list[Answer]:
+    """Answer prompts by greedy autoregressive decoding.
+
+    Prompts are taken shortest first in batches that depend on the list of prompts alone, so that the same call on the
+    same machine gives the same bits; equal prompts are answered once. Rows are padded on the left and masked: a
+    row's companions change its logits by rounding only. The tokenizer and the model are left as they were.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A decoder-only model in eval mode; its generation configuration is not read.
+    tokenizer : PreTrainedTokenizerBase
+        The model's tokenizer, the same that the protocol was built with.
+    prompts : sequence of str
+        Prompts before rendering.
+    protocol : Protocol
+        Prompt form, token limit and stop rule.
+    batch_size : int, optional
+        Rows per batch. It is not part of the protocol id: it changes rounding only.
+    progress : callable, optional
+        Called with the number of newly answered prompts.
+
+    Returns
+    -------
+    list of Answer
+        One per prompt, in the order given.
+
+    Raises
+    ------
+    ValueError
+        If a prompt is empty, or is too long for the model's positions, or if ``batch_size`` is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, found {batch_size}")
+    counts: dict[str, int] = {}
+    for prompt in prompts:
+        counts[prompt] = counts.get(prompt, 0) + 1
+    distinct = list(counts)
+    encoded = protocol.encode(distinct)
+    _check_lengths(model, distinct, encoded, protocol.spec.max_new_tokens)
+    answers: dict[str, Answer] = {}
+    for chosen in batches([len(ids) for ids in encoded], batch_size):
+        rows = [_Row(encoded[i]) for i in chosen]
+        _decode(model, tokenizer, rows, protocol)
+        for i, row in zip(chosen, rows, strict=True):
+            answers[distinct[i]] = _answer(tokenizer, row, protocol.spec.stop)
+        if progress is not None:
+            progress(sum(counts[distinct[i]] for i in chosen))
+    return [answers[prompt] for prompt in prompts]
+
+
+def _check_lengths(model: PreTrainedModel, prompts: list[str], encoded: list[list[int]], limit: int) -> None:
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is None:
+        return
+    for prompt, ids in zip(prompts, encoded, strict=True):
+        if len(ids) + limit > positions:
+            raise ValueError(
+                f"the prompt {prompt[:60]!r}... has {len(ids)} tokens; with up to {limit} tokens of answer that is "
+                f"more than the {positions} positions of the model; shorten it, or lower max_new_tokens"
+            )
+
+
+@torch.no_grad()
+def _decode(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[_Row], protocol: Protocol) -> None:
+    """Fill ``tokens`` and ``stopped_by`` of each row; the batch shrinks as rows finish."""
+    device = model.device
+    pad = protocol.eos_ids[0] if protocol.eos_ids else 0  # masked everywhere, so any id will do
+    ids, mask = _pad_left([row.prompt for row in rows], pad, device)
+    cache = DynamicCache(config=model.config)
+    extra = _last_logits_only(model)
+    running = rows
+    while True:
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        out = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            **extra,
+        )
+        chosen = out.logits[:, -1].argmax(-1)
+        _take(tokenizer, running, chosen.tolist(), protocol)
+        keep = [i for i, row in enumerate(running) if row.stopped_by is None]
+        if not keep:
+            return
+        if len(running) - len(keep) >= SHRINK_AT * len(running):
+            index = torch.tensor(keep, device=device)
+            cache.batch_select_indices(index)
+            chosen, mask = chosen[index], mask[index]
+            running = [running[i] for i in keep]
+        ids = chosen[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(running), 1)], dim=1)
+
+
+def _take(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], chosen: list[int], protocol: Protocol) -> None:
+    """Append one token to each unfinished row and apply the stop rule; finished rows stay as they are."""
+    open_rows = []
+    for row, token in zip(rows, chosen, strict=True):
+        if row.stopped_by is None:
+            row.tokens.append(token)
+            if token in protocol.eos_ids:
+                row.stopped_by = "eos"
+            else:
+                open_rows.append(row)
+    if protocol.spec.stop:
+        # Text, not token ids: a stop string may begin or end inside a token, or span several.
+        for row in open_rows:
+            if _cut(_text(tokenizer, row.tokens), protocol.spec.stop) is not None:
+                row.stopped_by = "stop"
+    for row in open_rows:
+        if row.stopped_by is None and len(row.tokens) >= protocol.spec.max_new_tokens:
+            row.stopped_by = "limit"
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int], *, special: bool = False) -> str:
+    text = tokenizer.decode(list(tokens), skip_special_tokens=not special, clean_up_tokenization_spaces=False)
+    return str(text)
+
+
+def _cut(text: str, stops: Sequence[str]) -> int | None:
+    """Position of the earliest stop string, or None."""
+    found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
+    return min(found) if found else None
+
+
+def _answer(tokenizer: PreTrainedTokenizerBase, row: _Row, stops: Sequence[str]) -> Answer:
+    if row.stopped_by is None:
+        raise RuntimeError("a row left the decoding loop unfinished")
+    text = _text(tokenizer, row.tokens[:-1] if row.stopped_by == "eos" else row.tokens)
+    raw = _text(tokenizer, row.tokens, special=True)
+    return Answer(text[: _cut(text, stops)], raw, tuple(row.tokens), row.stopped_by)
+
+
+def _pad_left(rows: list[list[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask, both [rows, longest], int64."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad] * (width - len(r)) + r for r in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows], device=device)
+    return ids, mask
+
+
+def _last_logits_only(model: PreTrainedModel) -> dict[str, Any]:
+    """Return the argument that spares the head at all but the last position, where the model knows it."""
+    return {"logits_to_keep": 1} if accepts_logits_to_keep(model) else {}
+
+
+def accepts_logits_to_keep(model: PreTrainedModel) -> bool:
+    """Whether the model can be asked for the logits of chosen positions only."""
+    return "logits_to_keep" in inspect.signature(model.forward).parameters
+
+
+def batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Yield indices in batches, shortest first, ties in the order given."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

@@ -1,0 +1,175 @@
+"""The answer protocol: everything beside the model's weights that makes an answer, under one id.
+
+Two answers can be compared only if their protocol ids are equal. The judge is no part of it (it has an id of its own),
+so that answers can be judged again without being produced again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from editverdict.schema.specs import AnswerProtocol
+
+PROTOCOL_VERSION = 1
+"""Raised whenever the code below would produce other answers from the same settings."""
+
+
+def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash what the tokenizer does to a text.
+
+    Padding and truncation are left out: they are state that callers change, and this library sets neither.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+        A fast tokenizer; for one without a fast backend the vocabulary and special tokens stand in.
+
+    Returns
+    -------
+    str
+        sha256, 64 hexadecimal digits.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    state: dict[str, Any]
+    if backend is not None:
+        state = json.loads(backend.to_str())
+        state.pop("padding", None)
+        state.pop("truncation", None)
+    else:
+        state = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
+    return _sha256({"state": state, "special": {k: str(v) for k, v in tokenizer.special_tokens_map.items()}})
+
+
+def _sha256(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How prompts become answers; build it with `Protocol.build`."""
+
+    spec: AnswerProtocol
+    """Prompt form, decoding, token limit and stop strings."""
+    tokenizer_hash: str
+    """Identity of the tokenizer (sha256)."""
+    chat_template: str | None
+    """The template in use; None in completion form, where it has no influence."""
+    eos_ids: tuple[int, ...]
+    """Tokens that end an answer, ascending; they are part of the stop rule."""
+    tokenizer: PreTrainedTokenizerBase = field(repr=False, compare=False)
+
+    @classmethod
+    def build(
+        cls,
+        spec: AnswerProtocol,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        identity: str | None = None,
+        extra_eos: Iterable[int] = (),
+    ) -> Protocol:
+        """Bind a protocol spec to a tokenizer.
+
+        Parameters
+        ----------
+        spec : AnswerProtocol
+            The settings.
+        tokenizer : PreTrainedTokenizerBase
+            Tokenizer of the model that answers.
+        identity : str, optional
+            Hash of the tokenizer's state, if the caller has one already; `tokenizer_identity` by default.
+        extra_eos : iterable of int, optional
+            Further end tokens, e.g. those of the model's generation configuration (chat models often have two).
+
+        Raises
+        ------
+        ValueError
+            If the form is ``chat`` and the tokenizer has no chat template, or if a stop string is empty.
+        """
+        if "" in spec.stop:
+            raise ValueError(
+                f"protocol '{spec.id}': a stop string is empty, which would end every answer before its first token; "
+                "expected non-empty strings such as \"\\n\"; remove the empty one, or use 'stop: []' for none"
+            )
+        template = _template(spec, tokenizer)
+        own = tokenizer.eos_token_id
+        eos = {int(i) for i in extra_eos} | ({int(own)} if isinstance(own, int) else set())
+        return cls(spec, identity or tokenizer_identity(tokenizer), template, tuple(sorted(eos)), tokenizer)
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits over what makes an answer (decisions.md, "Protocol id").
+
+        The spec's own name is left out: two names for the same settings give the same answers.
+        """
+        return _sha256(
+            {
+                "version": PROTOCOL_VERSION,
+                "tokenizer": self.tokenizer_hash,
+                "prompt_form": self.spec.prompt_form,
+                "chat_template": self.chat_template,
+                "decoding": self.spec.decoding,
+                "max_new_tokens": self.spec.max_new_tokens,
+                "stop": sorted(set(self.spec.stop)),
+                "eos": list(self.eos_ids),
+            }
+        )[:16]
+
+    def render(self, prompt: str) -> str:
+        """Return the text that the model reads: the prompt itself, or the chat template around it."""
+        if self.spec.prompt_form == "completion":
+            return prompt
+        messages = [{"role": "user", "content": prompt}]
+        text = self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, chat_template=self.chat_template
+        )
+        return str(text)
+
+    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of the rendered prompts, unpadded.
+
+        In chat form the template writes the special tokens itself, so the tokenizer adds none.
+
+        Raises
+        ------
+        ValueError
+            If a prompt gives no token at all: there is nothing to continue.
+        """
+        if not prompts:
+            return []
+        rendered = [self.render(prompt) for prompt in prompts]
+        special = self.spec.prompt_form == "completion"
+        ids = encode_texts(self.tokenizer, rendered, add_special_tokens=special)
+        for i, tokens in enumerate(ids):
+            if not tokens:
+                raise ValueError(f"prompt {i} ({prompts[i]!r}) has no tokens; expected some text to continue")
+        return ids
+
+
+def encode_texts(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, add_special_tokens: bool
+) -> list[list[int]]:
+    """Token ids of each text, neither padded nor truncated; the tokenizer is left as it was."""
+    if not texts:
+        return []
+    encoded = tokenizer(list(texts), add_special_tokens=add_special_tokens, padding=False, truncation=False)
+    return [list(ids) for ids in encoded["input_ids"]]
+
+
+def _template(spec: AnswerProtocol, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Chat template for chat form, None for completion form."""
+    if spec.prompt_form == "completion":
+        return None
+    try:
+        return str(tokenizer.get_chat_template())
+    except ValueError as error:
+        raise ValueError(
+            f"protocol '{spec.id}': prompt_form is 'chat', but the tokenizer of this model has no (default) chat "
+            "template; use prompt_form 'completion', or a model whose tokenizer brings a template"
+        ) from error

@@ -1,0 +1,170 @@
+"""Log-probabilities of given targets, by teacher forcing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from editverdict.generation.decode import accepts_logits_to_keep, batches
+from editverdict.generation.protocol import encode_texts
+
+Pair = tuple[str, str]
+"""Prompt, target (without leading space)."""
+
+
+def target_logprobs(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[Pair],
+    *,
+    batch_size: int = 64,
+    add_special_tokens: bool = True,
+) -> torch.Tensor:
+    """Log-probability of each whole target after its prompt.
+
+    Longer targets have lower sums; for a length-normalised score take the mean of `token_logprobs`.
+
+    Parameters
+    ----------
+    model, tokenizer
+        A decoder-only model in eval mode, and its tokenizer.
+    pairs : sequence of (str, str)
+        Prompt and target; the target is scored as ``" " + target``, tokenised apart from the prompt.
+    batch_size : int, optional
+        Rows per forward pass.
+    add_special_tokens : bool, optional
+        Whether the tokenizer puts its special tokens (BOS) around the prompt; False for rendered chat prompts.
+
+    Returns
+    -------
+    Tensor [n], float64, on the CPU
+        Natural logarithms.
+
+    Raises
+    ------
+    ValueError
+        If a prompt or a target is empty, or ``batch_size`` is below 1.
+    """
+    rows = token_logprobs(model, tokenizer, pairs, batch_size=batch_size, add_special_tokens=add_special_tokens)
+    return torch.tensor([float(row.sum()) for row in rows], dtype=torch.float64)
+
+
+@torch.no_grad()
+def token_logprobs(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[Pair],
+    *,
+    batch_size: int = 64,
+    add_special_tokens: bool = True,
+) -> list[torch.Tensor]:
+    """Log-probability of each token of each target; arguments and errors as in `target_logprobs`.
+
+    Returns
+    -------
+    list of Tensor [number of target tokens], float64, on the CPU
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, found {batch_size}")
+    prompts, targets = _encode(tokenizer, pairs, add_special_tokens)
+    result: dict[int, torch.Tensor] = {}
+    # Sorted by prompt length first, so that the targets of a batch stand at nearly the same positions.
+    for chosen in batches([len(p) * 4096 + len(t) for p, t in zip(prompts, targets, strict=True)], batch_size):
+        scored = _batch_logprobs(model, [prompts[i] for i in chosen], [targets[i] for i in chosen])
+        result.update(zip(chosen, scored, strict=True))
+    return [result[i] for i in range(len(pairs))]
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], add_special_tokens: bool
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of prompts and of targets."""
+    for i, (prompt, target) in enumerate(pairs):
+        if not target.strip():
+            raise ValueError(f"pair {i} (prompt {prompt!r}): the target is empty; expected the text to be scored")
+    prompts = encode_texts(tokenizer, [p for p, _ in pairs], add_special_tokens=add_special_tokens)
+    targets = encode_texts(tokenizer, [" " + t for _, t in pairs], add_special_tokens=False)
+    for i, ids in enumerate(prompts):
+        if not ids:
+            raise ValueError(f"pair {i}: the prompt {pairs[i][0]!r} has no tokens; expected some text to condition on")
+    return prompts, targets
+
+
+def _batch_logprobs(model: PreTrainedModel, prompts: list[list[int]], targets: list[list[int]]) -> list[torch.Tensor]:
+    """Per-token log-probabilities of one batch; the log-softmax is in float64."""
+    # The last target token is never read, only predicted.
+    rows = [p + t[:-1] for p, t in zip(prompts, targets, strict=True)]
+    wanted = [list(range(len(p) - 1, len(p) - 1 + len(t))) for p, t in zip(prompts, targets, strict=True)]
+    logits = _logits_at(model, rows, wanted).double()
+    tokens = torch.tensor([t for row in targets for t in row], device=logits.device)
+    scores = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
+    return list(torch.split(scores.cpu(), [len(t) for t in targets]))
+
+
+def _logits_at(model: PreTrainedModel, rows: list[list[int]], wanted: list[list[int]]) -> torch.Tensor:
+    """Logits of a right-padded batch at the wanted positions of each row: [number of positions, vocabulary]."""
+    width = max(map(len, rows))
+    ids = torch.tensor([r + [0] * (width - len(r)) for r in rows], device=model.device)
+    mask = torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in rows], device=model.device)
+    if accepts_logits_to_keep(model):
+        union = sorted({at for row in wanted for at in row})
+        keep = torch.tensor(union, device=model.device)
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=keep).logits
+    else:
+        union = list(range(width))
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    column = {at: i for i, at in enumerate(union)}
+    row_index = [i for i, row in enumerate(wanted) for _ in row]
+    picked: torch.Tensor = logits[row_index, [column[at] for row in wanted for at in row]]
+    return picked
+
+
+def choice_logprobs(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    choices: Sequence[str],
+    *,
+    batch_size: int = 64,
+    add_special_tokens: bool = True,
+) -> torch.Tensor:
+    """Log-probability of each of a few fixed targets after each prompt.
+
+    Where every choice is a single token (`` yes``, `` no``), one forward pass per prompt serves all of them.
+
+    Returns
+    -------
+    Tensor [number of prompts, number of choices], float64, on the CPU
+
+    Raises
+    ------
+    ValueError
+        As `target_logprobs`; also if there are no choices.
+    """
+    if not choices:
+        raise ValueError("choice_logprobs needs at least one choice, found none")
+    if not prompts:
+        return torch.empty(0, len(choices), dtype=torch.float64)
+    pairs = [(prompt, choice) for prompt in prompts for choice in choices]
+    encoded, targets = _encode(tokenizer, pairs, add_special_tokens)
+    if any(len(target) > 1 for target in targets):
+        sums = target_logprobs(model, tokenizer, pairs, batch_size=batch_size, add_special_tokens=add_special_tokens)
+        return sums.reshape(len(prompts), len(choices))
+    return _next_token_logprobs(
+        model, encoded[:: len(choices)], [target[0] for target in targets[: len(choices)]], batch_size
+    )
+
+
+@torch.no_grad()
+def _next_token_logprobs(
+    model: PreTrainedModel, prompts: list[list[int]], tokens: list[int], batch_size: int
+) -> torch.Tensor:
+    """Log-probability of each token right after each prompt: [prompts, tokens], float64."""
+    result = torch.empty(len(prompts), len(tokens), dtype=torch.float64)
+    for chosen in batches([len(p) for p in prompts], batch_size):
+        rows = [prompts[i] for i in chosen]
+        logits = _logits_at(model, rows, [[len(r) - 1] for r in rows]).double()
+        result[chosen] = (logits[:, tokens] - logits.logsumexp(1, keepdim=True)).cpu()
+    return result

@@ -1,0 +1,1 @@
+"""Intervals, tests, corrections, case and claim verdicts: pure functions of rows."""

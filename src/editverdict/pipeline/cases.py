@@ -1,0 +1,234 @@
+"""From a case to its row: measure, judge the controls, decide, and write down what the verdict stands on."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import platform
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from editverdict.data.errors import DataError
+from editverdict.editors.base import EditError
+from editverdict.inference.claims import EDITS_KEY
+from editverdict.inference.controls import judge_comparator, judge_control
+from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, missing
+from editverdict.inference.rows import CaseVerdict, CheckResult, ControlResult, PaperNumber, Region, Row
+from editverdict.inference.verdicts import decide_case, judge_definition
+from editverdict.pipeline.measurement import Case, Measurement, measures
+from editverdict.pipeline.trial import NotHere, Trial
+from editverdict.schema.library import spec_hash
+from editverdict.schema.specs import ClaimSpec, Control
+
+__all__ = ["Judged", "blank_row", "judge_case"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A row and the pictures that belong to it."""
+
+    row: Row
+    pictures: list[dict[str, Any]]
+
+
+def region_of(claim: ClaimSpec) -> Region:
+    """The claim's expected region."""
+    return Region(**claim.expect.model_dump())
+
+
+def judge_case(trial: Trial, case: Case) -> Judged:
+    """Measure and judge one case; whatever goes wrong becomes a row, too."""
+    started, clock = dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), time.monotonic()
+    try:
+        judged = _judged(trial, case)
+    except NotHere as reason:
+        judged = Judged(blank_row(trial, case, "not_run", f"NOT_RUN: {reason}"), [])
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a row must exist for every planned case, and say what broke
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        row = blank_row(trial, case, "broken", f"BROKEN: {type(error).__name__}: {text}")
+        known = isinstance(error, EditError | DataError)
+        judged = Judged(row.model_copy(update={"traceback": None if known else traceback.format_exc()}), [])
+    spent = {
+        "started": started,
+        "seconds": round(time.monotonic() - clock, 3),
+        "host": platform.node(),
+        "worker": str(trial.worker),
+        "peak_memory_mib": peak_memory_mib(),
+    }
+    return Judged(judged.row.model_copy(update=spent), judged.pictures)
+
+
+def peak_memory_mib() -> float:
+    """Largest resident size of this process so far, in MiB (now, where the system does not say)."""
+    with contextlib.suppress(ImportError):
+        import resource
+        import sys
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+    return round(psutil.Process().memory_info().rss / 2**20, 1)
+
+
+def _judged(trial: Trial, case: Case) -> Judged:
+    claim = case.claim
+    made = measures()[claim.quantity](trial, case)
+    region = region_of(claim)
+    missing_definitions = [d.name for d in claim.definitions if d.name not in made.definitions]
+    if missing_definitions:
+        raise KeyError(f"measurement '{claim.quantity}' gave no value for the definitions {missing_definitions} of '{claim.id}'")
+    primary = made.definitions[claim.primary.name]
+    controls = [_control(control, made, primary, region) for control in claim.controls]
+    checks = [_check(name, made) for name in claim.checks]
+    required_checks, required_controls = _required(trial, case)
+    definitions = [
+        judge_definition(d.name, d.role, made.definitions[d.name], region, d.note) for d in claim.definitions
+    ]
+    decision = decide_case(
+        describes=claim.describes,
+        unit=claim.unit,
+        region=region,
+        primary=primary,
+        min_units=claim.min_units,
+        definitions=definitions,
+        controls=[*controls, *required_controls],
+        checks=[*checks, *required_checks],
+    )
+    scope, why = _scope(trial, case)
+    row = blank_row(trial, case, decision.verdict, decision.reason)
+    row = row.model_copy(
+        update={
+            "estimate": primary.value,
+            "interval": primary.interval,
+            "level": primary.level,
+            "n_units": primary.n_units,
+            "units": primary.units,
+            "margin_to_flip": decision.margin_to_flip,
+            "controls": (*controls, *required_controls),
+            "checks": (*checks, *required_checks),
+            "definitions": decision.definitions,
+            "depends_on_definition": decision.depends_on_definition,
+            "specific": decision.specific,
+            "scope": scope,
+            "scope_reason": why,
+            "stands_on": f"{made.stands_on} ({scope})",
+            "descriptive": {**_plain(made.descriptive), ESTIMATION_KEY: primary.record(), EDITS_KEY: made.edits},
+            "hashes": {**row.hashes, **_hashes(trial, case, made)},
+        }
+    )
+    return Judged(row, made.pictures)
+
+
+def _plain(value: Any) -> Any:
+    """Only JSON types, so that a row reads back equal to what was written."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and value != value:
+        return None
+    return value
+
+
+def _control(control: Control, made: Measurement, primary: Estimate, region: Region) -> ControlResult:
+    note = "; ".join(text for text in (control.note, made.notes.get(control.name)) if text) or None
+    if control.role == "comparator":
+        subject = made.comparator_subject.get(control.name, primary.units)
+        return judge_comparator(
+            control.name, subject, made.comparators.get(control.name, ()), region, resolution=made.resolution, note=note
+        )
+    found = made.controls.get(control.name, missing(note="not measured"))
+    return judge_control(control.name, control.role, control.must, found, region, note=note)
+
+
+def _check(name: str, made: Measurement) -> CheckResult:
+    return made.checks.get(name, CheckResult(name=name, ok=False, detail="the measurement did not report this check"))
+
+
+def _required(trial: Trial, case: Case) -> tuple[list[CheckResult], list[ControlResult]]:
+    """Checks that the claim requires, judged for the same model: refuted or invalid fails, inconclusive leaves open."""
+    checks, controls = [], []
+    for name in case.claim.requires:
+        memo = ("required", name, case.model)
+        if memo not in trial._memo:
+            trial._memo[memo] = _judged(trial, Case(trial.library.claims[name], case.model)).row
+        row: Row = trial._memo[memo]
+        if row.verdict == "inconclusive":
+            controls.append(
+                ControlResult(
+                    name=f"requires:{name}", role="positive", must="show", estimate=row.estimate, interval=row.interval,
+                    n_units=row.n_units, outcome="undecided", note=row.reason,
+                )
+            )
+        else:
+            checks.append(CheckResult(name=f"requires:{name}", ok=row.verdict == "supported", detail=row.reason))
+    return checks, controls
+
+
+def _scope(trial: Trial, case: Case) -> tuple[Any, str]:
+    """replication, extension or rehearsal, computed from the specs."""
+    model = trial.library.models[case.model]
+    if model.weights == "random":
+        return "rehearsal", f"{case.model} has random weights"
+    new = [] if model.in_paper else [f"model {case.model} is not in the paper"]
+    if not trial.library.corpora[trial.profile.corpus].in_paper:
+        new.append(f"corpus {trial.profile.corpus} is not the paper's")
+    if case.method and not trial.library.methods[case.method].in_paper:
+        new.append(f"method {case.method} is not in the paper")
+    if case.dataset and not trial.library.datasets[case.dataset].in_paper:
+        new.append(f"dataset {case.dataset} is not in the paper")
+    return ("extension", "; ".join(new)) if new else ("replication", "model, method, data and corpus are the paper's")
+
+
+def _hashes(trial: Trial, case: Case, made: Measurement) -> dict[str, str]:
+    import hashlib
+
+    identity = trial.model(case.model).identity
+    found = {
+        "model": identity.weights,
+        "tokenizer": identity.tokenizer,
+        "evidence": hashlib.sha256("".join(made.recipes).encode()).hexdigest(),
+        "protocol": trial.protocol(case.model).id,
+    }
+    return found
+
+
+def blank_row(trial: Trial, case: Case, verdict: CaseVerdict, reason: str) -> Row:
+    """A row with everything that the spec alone decides."""
+    claim = case.claim
+    scope, why = _scope(trial, case)
+    return Row(
+        case=case.id,
+        claim=claim.id,
+        kind=claim.kind,
+        statement=claim.statement,
+        paper=claim.source.paper,
+        hypothesis=claim.source.hypothesis,
+        where=claim.source.where,
+        severity=claim.severity,
+        family=claim.family,
+        quantifier=claim.quantifier,
+        model=case.model,
+        method=case.method,
+        dataset=case.dataset,
+        profile=trial.profile.id,
+        verdict=verdict,
+        reason=reason,
+        quantity=claim.quantity,
+        describes=claim.describes,
+        reduce=claim.reduce,
+        unit=claim.unit,
+        min_units=claim.min_units,
+        expected=region_of(claim),
+        scope=scope,
+        scope_reason=why,
+        stands_on=f"{case.subject} ({scope})",
+        paper_values=tuple(PaperNumber(**value.model_dump()) for value in claim.paper_values),
+        not_comparable=claim.not_comparable,
+        hashes={"spec": spec_hash(claim), "profile": spec_hash(trial.profile)},
+    )

@@ -1,0 +1,134 @@
+"""Artifacts of edited states: what an edit does to hidden states, on the paired subset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editverdict.capture.passes import row_tokens, tail_pass
+from editverdict.editors.base import State
+from editverdict.editors.deltas import installed
+from editverdict.geometry.amplification import POOLINGS, pool, project
+from editverdict.geometry.angles import angle_profile, paper_ks
+from editverdict.geometry.checks import check_paired
+from editverdict.geometry.perturbation import paired_change
+from editverdict.models.fingerprint import hash_tensors
+from editverdict.numerics.moments import Moments
+from editverdict.numerics.spectrum import spectrum_of
+from editverdict.pipeline import base
+from editverdict.pipeline.edits import state_key
+from editverdict.pipeline.trial import Trial
+from editverdict.store import Artifact, Draft, Job, Recipe
+
+CHANGE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one edited state does to the hidden states of the subset, per layer."""
+
+    norms: dict[int, dict[str, float]]
+    """mean, std, min, max of |dh|; rms_hidden; ratio."""
+    pooled: dict[int, Tensor]
+    """[poolings, d] pooled |c_k| in the basis of the full sample; rows as POOLINGS."""
+    unpaired: dict[int, Tensor]
+    """[d] mean |c_k| when edited states are paired with another token's base state."""
+    angles: dict[int, dict[str, dict[str, float]]]
+    """layer -> k label -> largest_angle, smallest_angle, mean, overlap."""
+    checks: dict[str, tuple[bool, str]]
+    key: str
+
+
+def hidden_after(trial: Trial, model_id: str, state: State, scale: float = 1.0) -> dict[int, Tensor]:
+    """Hidden states of the subset in an edited state: layer -> [m, d], rows as in the base states."""
+    loaded, sub = trial.model(model_id), base.subset(trial, model_id)
+    with installed(loaded.model, state, scale):
+        found = tail_pass(loaded, sub.batches, sub.lower, loaded.spec.layers.edit, sorted(sub.states))
+    return {layer: states.cpu() for layer, states in found.items()}
+
+
+def change_recipe(trial: Trial, model_id: str, state: State, scale: float) -> Recipe:
+    """Recipe of the measurement of one state."""
+    return Recipe.of(
+        "change",
+        CHANGE_VERSION,
+        model=trial.model(model_id).identity.fields(),
+        subset=base.subset(trial, model_id).key,
+        base=base.base_recipe(trial, model_id),
+        state=state_key(state),
+        scale=float(scale),
+    )
+
+
+def _produce(trial: Trial, model_id: str, state: State, scale: float, draft: Draft) -> None:
+    sub = base.subset(trial, model_id)
+    full = base.spectra(trial, model_id)
+    after = hidden_after(trial, model_id, state, scale)
+    tensors: dict[str, Tensor] = {}
+    record: dict[str, Any] = {"norms": {}, "angles": {}, "checks": {}}
+    shuffled = _derangement(sub)
+    stored, seen = (hash_tensors([("tokens", tokens)]) for tokens in (sub.tokens, row_tokens(sub.batches)))
+    for layer, states in after.items():
+        before = sub.states[layer]
+        spectrum = full[layer].spectrum
+        change = paired_change(before, states, spectrum.rms_norm)
+        record["norms"][str(layer)] = {k: float(v) for k, v in vars(change).items()}
+        components = project(spectrum, states.double() - before.double())
+        tensors[f"pooled.{layer}"] = torch.stack([pool(components, name) for name in POOLINGS])
+        tensors[f"unpaired.{layer}"] = pool(project(spectrum, states.double() - before.double()[shuffled]))
+        moments = Moments(states.shape[1])
+        moments.update(states)
+        edited = spectrum_of(moments, activation_dtype=states.dtype)
+        record["angles"][str(layer)] = {
+            label: vars(angle_profile(sub.bases[layer].basis, edited.basis, k))
+            for label, k in paper_ks(states.shape[1]).items()
+        }
+        outcome = check_paired(before, states, base_tokens=stored, edited_tokens=seen)
+        record["checks"][str(layer)] = [outcome.ok, outcome.detail]
+    draft.write_tensors(tensors)
+    draft.write_json(record)
+
+
+def _derangement(sub: base.Subset) -> Tensor:
+    """A pairing of every row with a row of another text: half the sample on."""
+    count = len(sub.tokens)
+    return (torch.arange(count) + count // 2) % count
+
+
+def change_job(trial: Trial, model_id: str, state: State, scale: float = 1.0) -> Job:
+    """The measurement of one state as a job."""
+    return Job(
+        change_recipe(trial, model_id, state, scale), lambda draft: _produce(trial, model_id, state, scale, draft)
+    )
+
+
+def read_change(artifact: Artifact) -> Change:
+    """A stored measurement."""
+    record, tensors = artifact.json(), artifact.tensors()
+
+    def by_layer(prefix: str) -> dict[int, Tensor]:
+        return {int(k.partition(".")[2]): t for k, t in tensors.items() if k.startswith(f"{prefix}.")}
+
+    return Change(
+        norms={int(layer): norms for layer, norms in record["norms"].items()},
+        pooled=by_layer("pooled"),
+        unpaired=by_layer("unpaired"),
+        angles={int(layer): angles for layer, angles in record["angles"].items()},
+        checks={layer: (ok, detail) for layer, (ok, detail) in record["checks"].items()},
+        key=artifact.key,
+    )
+
+
+def changes(trial: Trial, model_id: str, states: list[State], scale: float = 1.0, what: str = "states") -> list[Change]:
+    """Measure several states; several workers share the work."""
+    base.spectra(trial, model_id)
+    order = trial.offset(list(range(len(states))))
+    jobs = [change_job(trial, model_id, states[i], scale) for i in order]
+    made = trial.store.build_many(
+        jobs, progress=lambda done, total: trial.report(f"hidden states after {what}: {done} of {total}")
+    )
+    found = {i: read_change(artifact) for i, artifact in zip(order, made, strict=True)}
+    return [found[i] for i in range(len(states))]

@@ -1,0 +1,38 @@
+"""The matrix of cases: every claim crossed with the subjects that the profile plans, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from editverdict.pipeline.measurement import Case
+from editverdict.schema.library import SpecLibrary
+from editverdict.schema.specs import ClaimSpec, ProfileSpec
+
+
+def planned_claims(library: SpecLibrary, profile: ProfileSpec) -> list[ClaimSpec]:
+    """Claims of the profile, sorted by id, with the checks that they require."""
+    if profile.claims == "all":
+        return [claim for claim in library.claims.values() if claim.kind != "survey"]
+    wanted = set(profile.claims)
+    for name in profile.claims:
+        wanted |= set(library.claims[name].requires)
+    return [claim for name, claim in library.claims.items() if name in wanted]
+
+
+def cases_of(library: SpecLibrary, profile: ProfileSpec, claim: ClaimSpec) -> list[Case]:
+    """Cases of one claim under a profile."""
+    methods: Sequence[str | None] = [None]
+    datasets: Sequence[str | None] = [None]
+    if "method" in claim.subject:
+        methods = [m for m in profile.methods if library.methods[m].kind in claim.methods]
+    if "dataset" in claim.subject:
+        datasets = list(profile.datasets)
+    return [
+        Case(claim, model, method, dataset) for model in profile.models for method in methods for dataset in datasets
+    ]
+
+
+def matrix(library: SpecLibrary, profile: ProfileSpec, suites: Iterable[str] = ("hypotheses", "benchmark")) -> list[Case]:
+    """All cases of a profile in the given suites."""
+    chosen = set(suites)
+    return [case for claim in planned_claims(library, profile) if claim.suite in chosen for case in cases_of(library, profile, claim)]

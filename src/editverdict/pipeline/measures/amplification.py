@@ -1,0 +1,205 @@
+"""Relative amplification R_k (Definition 4.4, Theorem 4.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editverdict.geometry import amplification as geometry
+from editverdict.geometry.amplification import POOLINGS, Amplification
+from editverdict.inference.intervals import Estimate, missing, seeds_interval, t_interval
+from editverdict.pipeline import base
+from editverdict.pipeline.changes import Change, changes
+from editverdict.pipeline.measurement import Case, Measurement, measure
+from editverdict.pipeline.measures.perturbation import (
+    edited_and_later,
+    method_of,
+    no_op,
+    single_states,
+    start,
+    units_picture,
+)
+from editverdict.pipeline.trial import Trial
+
+NEAR_NULL = 1e-8
+"""σ/σ_1 of the planted direction: that of the paper's Table 1."""
+SYNTHETIC_SAMPLES = 1500
+
+
+def amplified(trial: Trial, model_id: str, change: Change, layer: int, pooling: str = "mean_abs") -> Amplification:
+    """R_k of a stored change at a layer."""
+    pooled = change.pooled[layer][list(POOLINGS).index(pooling)]  # type: ignore[arg-type]
+    return _of_pooled(base.spectra(trial, model_id)[layer].spectrum, pooled)
+
+
+def _of_pooled(spectrum: Any, pooled: Tensor) -> Amplification:
+    # One row of pooled |c_k| is its own mean of absolute values.
+    return geometry.from_components(spectrum, pooled[None])
+
+
+def _measured(trial: Trial, case: Case) -> tuple[list[Change], list[Change], list[int]]:
+    method = method_of(case)
+    own = changes(trial, case.model, single_states(trial, case, method), what=f"{method} edits")
+    placebo = changes(trial, case.model, single_states(trial, case, f"placebo:{method}"), what=f"{method} placebos")
+    return own, placebo, edited_and_later(trial, case.model)
+
+
+def _curves(trial: Trial, case: Case, groups: dict[str, Sequence[Change]], layer: int) -> dict[str, Any]:
+    """Mean R_k over edits per direction, as in Figures 2 and 6."""
+    spectrum = base.spectra(trial, case.model)[layer].spectrum
+    curves = []
+    for name, many in groups.items():
+        r = torch.stack([amplified(trial, case.model, c, layer).r for c in many]).mean(0)
+        keep = spectrum.identified
+        curves.append({"name": name, "sigma": spectrum.sigma[keep].tolist(), "r": r[keep].tolist()})
+    return {"kind": "amplification", "title": f"R_k after one edit, layer {layer}", "curves": curves, "one": 1.0}
+
+
+def _pictures(trial: Trial, case: Case, own: Sequence[Change], placebo: Sequence[Change], layers: Sequence[int]) -> list[dict[str, Any]]:
+    groups = {method_of(case): own, "placebo": placebo}
+    unpaired = _of_pooled(base.spectra(trial, case.model)[layers[0]].spectrum, own[0].unpaired[layers[0]])
+    found = [_curves(trial, case, groups, layer) for layer in dict.fromkeys((layers[0], layers[-1]))]
+    keep = unpaired.identified
+    found[0]["curves"].append(
+        {"name": "unpaired samples (control)", "sigma": unpaired.sigma[keep].tolist(), "r": unpaired.r[keep].tolist()}
+    )
+    return found
+
+
+# --------------------------------------------------------------------------- slopes at the edited layer
+def _slope_claim(trial: Trial, case: Case, slope: Callable[[Amplification], float | None]) -> Measurement:
+    own, placebo, layers = _measured(trial, case)
+    edited, later = layers[0], layers[1:]
+
+    def at(change: Change, layer: int) -> float:
+        found = slope(amplified(trial, case.model, change, layer))
+        if found is None:
+            raise ValueError(f"nothing moves at layer {layer}: a slope is undefined")
+        return found
+
+    made = start(trial, case, own, f"{len(own)} single edits")
+    made.definitions = {
+        "edited-layer": t_interval([at(c, edited) for c in own]),
+        "later-layers": t_interval([median(at(c, n) for n in later) for c in own]) if later else missing(),
+    }
+    made.controls["proportional"] = _synthetic(trial, case.model, edited, slope, proportional=True)
+    made.controls["isotropic"] = _synthetic(trial, case.model, edited, slope, proportional=False)
+    made.comparators["placebo"] = [at(c, edited) for c in placebo]
+    made.descriptive["by_layer"] = {str(n): sum(at(c, n) for c in own) / len(own) for n in layers}
+    made.pictures.append(
+        units_picture(
+            case,
+            f"Slope per {case.method} edit",
+            {str(case.method): [at(c, edited) for c in own], "placebo (comparator)": made.comparators["placebo"],
+             "proportional (negative)": made.controls["proportional"].units, "isotropic (positive)": made.controls["isotropic"].units},
+        )
+    )
+    made.pictures += _pictures(trial, case, own, placebo, layers)
+    return made
+
+
+def _synthetic(
+    trial: Trial, model_id: str, layer: int, slope: Callable[[Amplification], float | None], *, proportional: bool
+) -> Estimate:
+    spectrum = base.spectra(trial, model_id)[layer].spectrum
+    values = []
+    for seed in range(trial.profile.sizes.random_seeds):
+        if proportional:
+            change = geometry.proportional_changes(spectrum, SYNTHETIC_SAMPLES, 1.0, seed)
+        else:
+            change = geometry.isotropic_changes(SYNTHETIC_SAMPLES, spectrum.d, 1.0, seed)
+        found = slope(geometry.amplification(spectrum, change))
+        if found is not None:
+            values.append(found)
+    return seeds_interval(values)
+
+
+@measure("r_slope")
+def r_slope(trial: Trial, case: Case) -> Measurement:
+    """Slope of log R_k on log σ_k per edit."""
+    return _slope_claim(trial, case, lambda found: found.r_slope)
+
+
+@measure("c_slope")
+def c_slope(trial: Trial, case: Case) -> Measurement:
+    """Slope of log c_k on log σ_k per edit: 0 if the change ignores direction, 1 if it is proportional to the signal."""
+    return _slope_claim(trial, case, lambda found: found.exponent)
+
+
+# --------------------------------------------------------------------------- how many, how much
+@measure("share_above_one")
+def share_above_one(trial: Trial, case: Case) -> Measurement:
+    """Share of identified k with R_k > 1 per edit, mean over the edited and later layers (Tables 21-24)."""
+    own, placebo, layers = _measured(trial, case)
+    poolings = {"mean-abs": "mean_abs", "rms": "rms", "max": "max", "mean-shift": "mean_shift"}
+    spectra = base.spectra(trial, case.model)
+
+    def share(change: Change, pooling: str = "mean_abs") -> float:
+        return sum(amplified(trial, case.model, change, n, pooling).share_above(1.0) for n in layers) / len(layers)
+
+    def unpaired(change: Change) -> float:
+        return sum(_of_pooled(spectra[n].spectrum, change.unpaired[n]).share_above(1.0) for n in layers) / len(layers)
+
+    made = start(trial, case, own, f"{len(own)} single edits")
+    made.definitions = {name: t_interval([share(c, pooling) for c in own]) for name, pooling in poolings.items()}
+    idle = no_op(trial, case.model)
+    made.controls["no-op"] = t_interval([amplified(trial, case.model, idle, n).share_above(1.0) for n in layers])
+    made.controls["unpaired"] = t_interval([unpaired(c) for c in own])
+    made.comparators["placebo"] = [share(c) for c in placebo]
+    made.descriptive["by_layer"] = {
+        str(n): sum(amplified(trial, case.model, c, n).share_above(1.0) for c in own) / len(own) for n in layers
+    }
+    made.pictures.append(
+        units_picture(case, f"Share of directions with R_k > 1 per {case.method} edit", {str(case.method): [share(c) for c in own], "placebo (comparator)": made.comparators["placebo"], "unpaired (positive)": [unpaired(c) for c in own]})
+    )
+    made.pictures += _pictures(trial, case, own, placebo, layers)
+    return made
+
+
+@measure("mean_r")
+def mean_r(trial: Trial, case: Case) -> Measurement:
+    """Mean R_k over identified k per edit, mean over the edited and later layers (Tables 21-24)."""
+    own, placebo, layers = _measured(trial, case)
+
+    def over_layers(change: Change, read: Callable[[Amplification], float]) -> float:
+        return sum(read(amplified(trial, case.model, change, n)) for n in layers) / len(layers)
+
+    def planted(change: Change) -> float:
+        spectrum = geometry.planted_near_null(base.spectra(trial, case.model)[layers[0]].spectrum, NEAR_NULL, exact=True)
+        return _of_pooled(spectrum, change.pooled[layers[0]][0]).mean
+
+    made = start(trial, case, own, f"{len(own)} single edits")
+    readings: dict[str, Callable[[Amplification], float]] = {
+        "mean": lambda a: a.mean,
+        "without-largest": lambda a: a.mean_without_largest,
+        "largest": lambda a: a.max,
+    }
+    made.definitions = {name: t_interval([over_layers(c, read) for c in own]) for name, read in readings.items()}
+    idle = no_op(trial, case.model)
+    made.controls["no-op"] = t_interval([amplified(trial, case.model, idle, n).mean for n in layers])
+    made.controls["planted-near-null"] = t_interval([planted(c) for c in own])
+    made.notes["planted-near-null"] = f"smallest direction planted at {NEAR_NULL:g} σ_1, the changes as measured"
+    made.comparators["placebo"] = [over_layers(c, readings["mean"]) for c in placebo]
+    made.descriptive["by_layer"] = {
+        str(n): {name: sum(read(amplified(trial, case.model, c, n)) for c in own) / len(own) for name, read in readings.items()}
+        for n in layers
+    }
+    made.descriptive["first_and_last_tenth"] = _tenths(trial, case, own, placebo, layers[0])
+    made.pictures.append(
+        units_picture(case, f"Mean R_k per {case.method} edit", {str(case.method): made.definitions["mean"].units, "without the largest": made.definitions["without-largest"].units, "placebo (comparator)": made.comparators["placebo"]})
+    )
+    made.pictures += _pictures(trial, case, own, placebo, layers)
+    return made
+
+
+def _tenths(trial: Trial, case: Case, own: Sequence[Change], placebo: Sequence[Change], layer: int) -> dict[str, list[float]]:
+    """Mean R_k in the first and last tenth of the spectrum, for the edit and its placebo."""
+    found = {}
+    for name, many in ((str(case.method), own), ("placebo", placebo)):
+        deciles = torch.stack([amplified(trial, case.model, c, layer).decile_means for c in many]).mean(0)
+        found[name] = [float(deciles[0]), float(deciles[-1])]
+    return found

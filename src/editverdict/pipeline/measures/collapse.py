@@ -1,0 +1,382 @@
+"""Spectra of hidden states: the collapse claims and the check that the smallest direction is real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from editverdict.geometry import spectrum as geometry
+from editverdict.inference.intervals import Estimate, bias_from_fractions, jackknife_interval, seeds_interval, t_interval
+from editverdict.numerics.moments import Moments
+from editverdict.numerics.random_matrices import marchenko_pastur_quantiles, wishart_singular_values
+from editverdict.numerics.spectrum import exact_spectrum
+from editverdict.pipeline import base
+from editverdict.pipeline.measurement import Case, Measurement, measure, passed
+from editverdict.pipeline.randoms import random_model_ranks
+from editverdict.pipeline.trial import Trial
+from editverdict.store import Draft, Recipe
+
+Sigmas = Mapping[int, Tensor]
+"""Layer -> singular values [d], descending."""
+Statistic = Callable[[Sigmas, int], float]
+"""(singular values by layer, number of samples) -> the claim's one number."""
+NULL_VERSION = 1
+PLANT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Spectra with everything unidentified in float32 measured again in exact mode."""
+
+    by_layer: dict[int, base.LayerSpectra]
+    inner: tuple[int, ...]
+    again: tuple[int, ...]
+
+    @property
+    def last(self) -> int:
+        """The last measured layer."""
+        return max(self.by_layer)
+
+
+def layers_of(trial: Trial, model_id: str, *, exact: bool = True) -> Layers:
+    """Spectra of all measured layers."""
+    found = dict(base.spectra(trial, model_id))
+    again = tuple(n for n, s in found.items() if exact and s.spectrum.n_identified < s.spectrum.d)
+    for layer in again:
+        found[layer] = base.exact_layer(trial, model_id, layer)
+    return Layers(found, trial.model(model_id).spec.layers.inner, again)
+
+
+def estimate(layers: Layers, statistic: Statistic) -> Estimate:
+    """Jackknife over blocks of texts, with the bias read off n, n/2 and n/4."""
+    own = layers.by_layer
+    some = next(iter(own.values()))
+    n, blocks = some.spectrum.n, len(some.leave_out)
+    full = statistic({layer: s.spectrum.sigma for layer, s in own.items()}, n)
+    left = [
+        statistic({layer: s.leave_out[b] for layer, s in own.items()}, n - n // blocks) for b in range(blocks)
+    ]
+    half = statistic({layer: s.half for layer, s in own.items()}, some.n_half)
+    quarter = statistic({layer: s.quarter for layer, s in own.items()}, some.n_quarter)
+    return jackknife_interval(full, left, bias=bias_from_fractions(full, half, quarter))
+
+
+def gaussian_sigmas(trial: Trial, n: int, d: int) -> list[Tensor]:
+    """Singular values of Gaussian matrices of equal n and d, one per seed; sampled in law, so without n x d numbers."""
+    seeds = trial.profile.sizes.random_seeds
+    recipe = Recipe.of("gaussian-null", NULL_VERSION, n=n, d=d, seeds=seeds, seed=trial.profile.seed)
+
+    def produce(draft: Draft) -> None:
+        draft.write_tensors(
+            {"sigma": torch.stack([wishart_singular_values(n, d, trial.profile.seed * 1000 + s) for s in range(seeds)])}
+        )
+
+    return list(trial.store.build(recipe, produce).tensors()["sigma"])
+
+
+def _common(trial: Trial, case: Case, layers: Layers) -> Measurement:
+    """Checks, picture and description that all collapse claims share."""
+    model_id, sizes = case.model, trial.profile.sizes
+    record = base.base_pass(trial, model_id).json()
+    some = next(iter(layers.by_layer.values())).spectrum
+    enough = record["texts"] >= sizes.base_texts and some.n >= sizes.base_tokens and some.n > some.d
+    bad = [f"layer {layer}: {found['centred'][1]}" for layer, found in record["checks"].items() if not found["centred"][0]]
+    low = {n: s.spectrum.d - s.spectrum.n_identified for n, s in layers.by_layer.items() if s.spectrum.n_identified < s.spectrum.d}
+    made = Measurement({}, recipes=[base.base_recipe(trial, model_id).key], n_samples=some.n)
+    made.checks |= passed(
+        "enough-samples",
+        enough,
+        f"{record['texts']} texts, {some.n} tokens, d = {some.d}; wanted {sizes.base_texts}, {sizes.base_tokens} and more than d",
+    )
+    made.checks |= passed("centred-over-samples", not bad, "; ".join(bad) or "no null direction along (1, ..., 1)")
+    made.checks |= passed(
+        "above-resolution",
+        not low,
+        f"unidentified directions by layer: {low}" if low else f"all {some.d} directions identified in all layers",
+    )
+    made.stands_on = f"{model_id}, {record['texts']} texts, {some.n} tokens, layers {', '.join(map(str, layers.by_layer))}"
+    made.descriptive |= {"n": some.n, "d": some.d, "texts": record["texts"], "layers_in_exact_mode": list(layers.again)}
+    made.pictures.append(_spectrum_picture(layers))
+    return made
+
+
+def _spectrum_picture(layers: Layers) -> dict[str, object]:
+    some = next(iter(layers.by_layer.values())).spectrum
+    return {
+        "kind": "spectrum",
+        "title": "Singular values of hidden states by layer",
+        "layers": [{"layer": n, "sigma": s.spectrum.sigma.tolist()} for n, s in layers.by_layer.items()],
+        "noise_floor": float(min(s.spectrum.resolution for s in layers.by_layer.values())),
+        "null": {
+            "name": "Marchenko-Pastur, scaled to the median",
+            "sigma": _scaled_null(some.n, some.d, float(layers.by_layer[layers.inner[0]].spectrum.sigma.median())),
+        },
+    }
+
+
+def _scaled_null(n: int, d: int, at_median: float) -> list[float]:
+    null = marchenko_pastur_quantiles(n, d)
+    return [float(value) for value in null * (at_median / float(null.median()))]
+
+
+def _units_picture(case: Case, title: str, groups: Mapping[str, Sequence[float]]) -> dict[str, object]:
+    region = case.claim.expect
+    return {
+        "kind": "units",
+        "title": title,
+        "label": case.claim.describes,
+        "groups": [{"name": name, "values": [float(v) for v in values]} for name, values in groups.items()],
+        "threshold": region.threshold,
+        "low": region.low,
+        "high": region.high,
+        "op": region.op,
+    }
+
+
+# --------------------------------------------------------------------------- effective rank
+RANKS: dict[str, Callable[[Tensor], float]] = {
+    "exp-entropy-sigma": geometry.exp_entropy,
+    "exp-entropy-sigma2": geometry.exp_entropy_energy,
+    "participation-ratio": geometry.participation_ratio,
+    "energy-90": lambda sigma: float(geometry.energy_count(sigma, 0.90)),
+    "energy-95": lambda sigma: float(geometry.energy_count(sigma, 0.95)),
+    "energy-99": lambda sigma: float(geometry.energy_count(sigma, 0.99)),
+    "stable-rank": geometry.stable_rank,
+}
+
+
+def _inner_rank(inner: Sequence[int], rank: Callable[[Tensor], float]) -> Statistic:
+    return lambda sigmas, _n: median(rank(sigmas[layer]) / len(sigmas[layer]) for layer in inner)
+
+
+def _planted_half(layers: Layers) -> Layers:
+    planted = {
+        n: base.LayerSpectra(
+            n,
+            type(s.spectrum)(**{**vars(s.spectrum), "sigma": geometry.planted_half_rank(s.spectrum.sigma)}),
+            torch.stack([geometry.planted_half_rank(row) for row in s.leave_out]),
+            geometry.planted_half_rank(s.half),
+            geometry.planted_half_rank(s.quarter),
+            s.n_half,
+            s.n_quarter,
+            s.exact,
+        )
+        for n, s in layers.by_layer.items()
+    }
+    return Layers(planted, layers.inner, layers.again)
+
+
+@measure("effective_rank_ratio")
+def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
+    """r_eff / d, median over the inner layers (Tables 5-7)."""
+    layers = layers_of(trial, case.model)
+    made = _common(trial, case, layers)
+    made.definitions = {
+        d.name: estimate(layers, _inner_rank(layers.inner, RANKS[d.name])) for d in case.claim.definitions
+    }
+    primary = RANKS[case.claim.primary.name]
+    some = layers.by_layer[layers.inner[0]].spectrum
+    null = [primary(sigma) / some.d for sigma in gaussian_sigmas(trial, some.n, some.d)]
+    made.controls["gaussian"] = seeds_interval(null)
+    made.controls["planted-half-rank"] = estimate(_planted_half(layers), _inner_rank(layers.inner, primary))
+    random_ranks, own = random_model_ranks(trial, case.model)
+    made.comparators["random-init"], made.comparator_subject["random-init"] = random_ranks, [own] * len(random_ranks)
+    permuted, same = _permuted_ranks(trial, case.model)
+    made.comparators["coordinate-permuted"], made.comparator_subject["coordinate-permuted"] = permuted, [same] * len(permuted)
+    made.notes["random-init"] = f"{len(random_ranks)} seeds; on the same texts the model has {own:.3f}"
+    made.notes["coordinate-permuted"] = f"{len(permuted)} seeds; unpermuted, on the same tokens, {same:.3f}"
+    made.descriptive["by_layer"] = {str(n): primary(s.spectrum.sigma) / s.spectrum.d for n, s in layers.by_layer.items()}
+    made.pictures.insert(
+        0,
+        _units_picture(
+            case,
+            "Effective rank by layer, and its controls",
+            {
+                "inner layers": [made.descriptive["by_layer"][str(n)] for n in layers.inner],
+                "last layers": [v for n, v in made.descriptive["by_layer"].items() if int(n) not in layers.inner],
+                "gaussian (negative)": null,
+                "random-init (comparator)": random_ranks,
+                "coordinate-permuted (comparator)": permuted,
+            },
+        ),
+    )
+    return made
+
+
+def _permuted_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]:
+    """r_eff / d, median over inner layers of the subset, with each coordinate permuted over samples: one per seed."""
+    sub = base.subset(trial, model_id)
+    inner = [layer for layer in trial.model(model_id).spec.layers.inner if layer in sub.states]
+    seeds = trial.profile.sizes.random_seeds
+    recipe = Recipe.of("permuted-ranks", NULL_VERSION, subset=sub.key, layers=inner, seeds=seeds, seed=trial.profile.seed)
+
+    def rank(x: np.ndarray) -> float:
+        moments = Moments(x.shape[1])
+        moments.update(torch.from_numpy(x))
+        sigma = torch.linalg.eigvalsh(moments.scatter()).flip(0).clamp_min(0).sqrt()
+        return geometry.exp_entropy(sigma) / x.shape[1]
+
+    def produce(draft: Draft) -> None:
+        states = {layer: sub.states[layer].numpy() for layer in inner}
+        values = []
+        for seed in range(seeds):
+            generator = np.random.default_rng([trial.profile.seed, seed])
+            values.append(median(rank(generator.permuted(x, axis=0)) for x in states.values()))
+            trial.report(f"coordinate-permuted comparator: seed {seed + 1} of {seeds}")
+        draft.write_json({"permuted": values, "own": median(rank(x) for x in states.values())})
+
+    found = trial.store.build(recipe, produce).json()
+    return list(found["permuted"]), float(found["own"])
+
+
+# --------------------------------------------------------------------------- smallest direction
+def _min_ratio(layers: Layers, power: int) -> Statistic:
+    index = {n: s.spectrum.index_min for n, s in layers.by_layer.items()}
+    return lambda sigmas, _n: median(
+        float(sigmas[n][index[n]] / sigmas[n][0]) ** power for n in layers.by_layer
+    )
+
+
+def _tail_share(layers: Layers) -> Statistic:
+    return lambda sigmas, _n: median(float(s[-(len(s) // 10) :].mean() / s[0]) for s in sigmas.values())
+
+
+def _planted_minimum(trial: Trial, model_id: str) -> tuple[list[float], float]:
+    """σ_min/σ_1 seen in exact mode when a direction is planted at 1e-8 σ_1 in real states: full and per left-out block."""
+    sub = base.subset(trial, model_id)
+    layer = min(sub.states)
+    recipe = Recipe.of("planted-minimum", PLANT_VERSION, subset=sub.key, layer=layer, ratio=1e-8)
+
+    def produce(draft: Draft) -> None:
+        x = sub.states[layer].double()
+        planted = geometry.plant_direction(x, exact_spectrum([x], x.shape[1]), 1e-8)
+
+        def ratio(rows: Tensor) -> float:
+            return geometry.sigma_min_ratio(exact_spectrum([rows], x.shape[1]))
+
+        blocks = sub.block.unique().tolist()
+        draft.write_json({"full": ratio(planted), "left": [ratio(planted[sub.block != b]) for b in blocks]})
+
+    found = trial.store.build(recipe, produce).json()
+    return list(found["left"]), float(found["full"])
+
+
+def _smallest(trial: Trial, case: Case, power: int) -> Measurement:
+    layers = layers_of(trial, case.model)
+    made = _common(trial, case, layers)
+    statistic = _min_ratio(layers, power)
+    made.definitions["smallest-identified"] = estimate(layers, statistic)
+    if power == 1:
+        made.definitions["decile-share"] = estimate(layers, _tail_share(layers))
+    some = layers.by_layer[layers.inner[0]].spectrum
+    null = [float(sigma[-1] / sigma[0]) ** power for sigma in gaussian_sigmas(trial, some.n, some.d)]
+    made.controls["gaussian"] = seeds_interval(null)
+    left, full = _planted_minimum(trial, case.model)
+    made.controls["planted-direction"] = jackknife_interval(full**power, [value**power for value in left])
+    by_layer = {str(n): float(s.spectrum.sigma[s.spectrum.index_min] / s.spectrum.sigma[0]) ** power for n, s in layers.by_layer.items()}
+    made.descriptive |= {
+        "by_layer": by_layer,
+        "sigma_1": {str(n): float(s.spectrum.sigma[0]) for n, s in layers.by_layer.items()},
+        "sigma_min": {str(n): float(s.spectrum.sigma[s.spectrum.index_min]) for n, s in layers.by_layer.items()},
+        "resolution": {str(n): s.spectrum.resolution for n, s in layers.by_layer.items()},
+    }
+    made.pictures.insert(
+        0,
+        _units_picture(case, "Layers and controls", {"layers": list(by_layer.values()), "gaussian (negative)": null, "planted-direction (positive)": [full**power]}),
+    )
+    return made
+
+
+@measure("sigma_min_ratio")
+def sigma_min_ratio(trial: Trial, case: Case) -> Measurement:
+    """σ_min / σ_1, median over layers (Table 1)."""
+    return _smallest(trial, case, 1)
+
+
+@measure("condition_number")
+def condition_number(trial: Trial, case: Case) -> Measurement:
+    """σ_1 / σ_min, median over layers (Table 1)."""
+    return _smallest(trial, case, -1)
+
+
+@measure("sigma_min_over_floor")
+def sigma_min_over_floor(trial: Trial, case: Case) -> Measurement:
+    """Smallest singular value over the resolution limit of float32, minimum over layers."""
+    layers = layers_of(trial, case.model, exact=False)
+    made = _common(trial, case, layers)
+    floors = {n: float(s.spectrum.floor[-1]) for n, s in layers.by_layer.items()}
+    made.definitions["over-floor"] = estimate(
+        layers, lambda sigmas, _n: min(float(sigmas[n][-1]) / floors[n] for n in floors)
+    )
+    some = layers.by_layer[layers.inner[0]].spectrum
+    made.controls["gaussian"] = seeds_interval(
+        [float(s[-1] / (1e-6 * s[0])) for s in gaussian_sigmas(trial, some.n, some.d)]
+    )
+    left, full = _planted_minimum(trial, case.model)
+    made.controls["planted-direction"] = jackknife_interval(full / 1e-6, [value / 1e-6 for value in left])
+    own = {str(n): float(s.spectrum.sigma[-1]) / floors[n] for n, s in layers.by_layer.items()}
+    made.descriptive["by_layer"] = own
+    made.pictures.insert(0, _units_picture(case, "σ_min over the resolution limit, by layer", {"layers": list(own.values())}))
+    return made
+
+
+# --------------------------------------------------------------------------- decay, depth
+@measure("excess_decay")
+def excess_decay(trial: Trial, case: Case) -> Measurement:
+    """Slope of log σ_k on log k beyond that of noise, median over the inner layers."""
+    layers = layers_of(trial, case.model)
+    made = _common(trial, case, layers)
+    made.definitions["loglog-slope"] = estimate(
+        layers, lambda sigmas, n: median(geometry.excess_decay(sigmas[layer], n) for layer in layers.inner)
+    )
+    some = layers.by_layer[layers.inner[0]].spectrum
+    null = [geometry.excess_decay(sigma, some.n) for sigma in gaussian_sigmas(trial, some.n, some.d)]
+    made.controls["gaussian"] = seeds_interval(null)
+    planted = [
+        geometry.excess_decay(sigma * geometry.power_law(some.d, 1.0), some.n)
+        for sigma in gaussian_sigmas(trial, some.n, some.d)
+    ]
+    made.controls["power-law"] = seeds_interval(planted)
+    own = {str(n): geometry.excess_decay(s.spectrum.sigma, s.spectrum.n) for n, s in layers.by_layer.items()}
+    made.descriptive["by_layer"] = own
+    made.pictures.insert(
+        0,
+        _units_picture(case, "Decay beyond noise, by layer", {"layers": list(own.values()), "gaussian (negative)": null, "power-law (positive)": planted}),
+    )
+    return made
+
+
+@measure("last_layer_rank")
+def last_layer_rank(trial: Trial, case: Case) -> Measurement:
+    """r_eff of the last layer over the median of the inner layers."""
+    layers = layers_of(trial, case.model)
+    made = _common(trial, case, layers)
+
+    def ratio(rank: Callable[[Tensor], float], last: int, inner: Sequence[int]) -> Statistic:
+        return lambda sigmas, _n: rank(sigmas[last]) / median(rank(sigmas[layer]) for layer in inner)
+
+    made.definitions = {d.name: estimate(layers, ratio(RANKS[d.name], layers.last, layers.inner)) for d in case.claim.definitions}
+    primary = RANKS[case.claim.primary.name]
+    sigmas = {n: s.spectrum.sigma for n, s in layers.by_layer.items()}
+    shuffled = [
+        ratio(primary, layer, [other for other in layers.inner if other != layer])(sigmas, 0) for layer in layers.inner
+    ]
+    made.controls["shuffled-layers"] = t_interval(shuffled)
+    half = _planted_half(layers)
+    mixed = Layers({**layers.by_layer, layers.last: half.by_layer[layers.last]}, layers.inner, layers.again)
+    made.controls["planted-half-rank"] = estimate(mixed, ratio(primary, layers.last, layers.inner))
+    made.descriptive["by_layer"] = {str(n): primary(s) / len(s) for n, s in sigmas.items()}
+    made.pictures.insert(
+        0,
+        _units_picture(
+            case,
+            "Last layer against inner layers",
+            {"last layer": [ratio(primary, layers.last, layers.inner)(sigmas, 0)], "shuffled-layers (negative)": shuffled},
+        ),
+    )
+    return made

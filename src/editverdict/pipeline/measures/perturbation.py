@@ -1,0 +1,268 @@
+"""Size of the change (Assumption 4.2) and stability of principal directions (Assumption 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+import torch
+
+from editverdict.editors.base import State
+from editverdict.geometry import angles as geometry
+from editverdict.inference.intervals import Estimate, seeds_interval, t_interval
+from editverdict.inference.rows import CheckResult
+from editverdict.pipeline import base
+from editverdict.pipeline.changes import Change, changes, hidden_after
+from editverdict.pipeline.edits import singles, steps
+from editverdict.pipeline.lengths import chain_length
+from editverdict.pipeline.measurement import Case, Measurement, measure, passed
+from editverdict.pipeline.trial import Trial
+
+THIRTY = 30.0
+CONTROL_EDITS = 6
+"""Edits (or chains) that a gross positive control is measured on; its effect needs no fine interval."""
+NO_OP_TOLERANCE = 1e-5
+
+
+def method_of(case: Case) -> str:
+    """The case's method; cases of these claims always have one."""
+    if case.method is None or case.dataset is None:
+        raise ValueError(f"claim '{case.claim.id}' is about a method on a dataset; its subject is {case.claim.subject}")
+    return case.method
+
+
+def single_states(trial: Trial, case: Case, method: str) -> list[State]:
+    """States of the single edits by a method (or ``placebo:METHOD``)."""
+    return singles(trial, case.model, method, trial.singles(str(case.dataset)))
+
+
+def chain_states(trial: Trial, case: Case, method: str, length: int) -> list[State]:
+    """States after the first ``length`` edits of each chain."""
+    wanted = [chain[:length] for chain in trial.chains(str(case.dataset)) if len(chain) >= length]
+    return [steps(trial, case.model, method, chain) for chain in wanted]
+
+
+def edited_and_later(trial: Trial, model_id: str) -> list[int]:
+    """Measured layers from the edited one up."""
+    plan = trial.model(model_id).spec.layers
+    return [layer for layer in plan.measured if layer >= plan.edit]
+
+
+def no_op(trial: Trial, model_id: str) -> Change:
+    """The measurement of the state that changes nothing."""
+    return changes(trial, model_id, [()], what="no-op")[0]
+
+
+def common_checks(trial: Trial, case: Case, measured: Sequence[Change]) -> dict[str, CheckResult]:
+    """enough-tokens, samples-paired, no-op-zero."""
+    sub, sizes = base.subset(trial, case.model), trial.profile.sizes
+    width = next(iter(sub.states.values())).shape[1]
+    wanted = max(sizes.angle_tokens, sizes.norm_tokens)
+    count = len(sub.tokens)
+    found = passed(
+        "enough-tokens",
+        count >= wanted and count > width,
+        f"{count} tokens of {sub.n_texts} texts, d = {width}; wanted {wanted} and more than d",
+    )
+    bad = [f"state {i}, layer {n}: {detail}" for i, c in enumerate(measured) for n, (ok, detail) in c.checks.items() if not ok]
+    example = next(iter(measured[0].checks.values()))[1] if measured else "nothing measured"
+    found |= passed("samples-paired", not bad and bool(measured), "; ".join(bad[:3]) or example)
+    idle = max(norms["ratio"] for norms in no_op(trial, case.model).norms.values())
+    found |= passed("no-op-zero", idle <= NO_OP_TOLERANCE, f"no-op changes hidden states by {idle:.2g} of their size")
+    return found
+
+
+def start(trial: Trial, case: Case, measured: Sequence[Change], what: str) -> Measurement:
+    """A measurement with checks, scope text and recipes filled in."""
+    sub = base.subset(trial, case.model)
+    made = Measurement({}, edits=int(case.claim.edits), n_samples=base.spectra_n(trial, case.model))  # type: ignore[arg-type]
+    made.checks = common_checks(trial, case, measured)
+    made.recipes = [base.base_recipe(trial, case.model).key, sub.key, *(c.key for c in measured)]
+    made.stands_on = f"{case.subject}, {what}, {len(sub.tokens)} paired tokens of {sub.n_texts} texts"
+    return made
+
+
+def units_picture(case: Case, title: str, groups: dict[str, Sequence[float]]) -> dict[str, Any]:
+    """Dots per unit with the expected region."""
+    region = case.claim.expect
+    return {
+        "kind": "units",
+        "title": title,
+        "label": case.claim.describes,
+        "groups": [{"name": name, "values": [float(v) for v in values]} for name, values in groups.items()],
+        "threshold": region.threshold,
+        "low": region.low,
+        "high": region.high,
+        "op": region.op,
+    }
+
+
+# --------------------------------------------------------------------------- size of the change
+@measure("relative_change")
+def relative_change(trial: Trial, case: Case) -> Measurement:
+    """Mean |dh| over RMS |h| per single edit, median over the edited and later layers (Tables 9-12)."""
+    method, layers = method_of(case), edited_and_later(trial, case.model)
+    states = single_states(trial, case, method)
+    own = changes(trial, case.model, states, what=f"{method} edits")
+    placebo = changes(trial, case.model, single_states(trial, case, f"placebo:{method}"), what=f"{method} placebos")
+    gross = changes(trial, case.model, states[:CONTROL_EDITS], THIRTY, what=f"30-fold {method} edits")
+
+    def typical(change: Change) -> float:
+        return median(change.norms[layer]["ratio"] for layer in layers)
+
+    made = start(trial, case, own, f"{len(own)} single edits")
+    made.definitions = {
+        "mean-norm": t_interval([typical(c) for c in own]),
+        "edited-layer": t_interval([c.norms[layers[0]]["ratio"] for c in own]),
+        "last-layer": t_interval([c.norms[layers[-1]]["ratio"] for c in own]),
+        "absolute-norm": t_interval([median(c.norms[layer]["mean"] for layer in layers) for c in own]),
+    }
+    made.controls["thirty-fold"] = t_interval([typical(c) for c in gross])
+    made.comparators["placebo"] = [typical(c) for c in placebo]
+    made.descriptive["by_layer"] = {
+        str(n): {k: sum(c.norms[n][k] for c in own) / len(own) for k in ("mean", "std", "min", "max", "rms_hidden", "ratio")}
+        for n in layers
+    }
+    made.pictures.append(
+        units_picture(case, f"Relative change after one {method} edit", {method: [typical(c) for c in own], "placebo (comparator)": made.comparators["placebo"], "thirty-fold (positive)": [typical(c) for c in gross]})
+    )
+    return made
+
+
+# --------------------------------------------------------------------------- principal angles
+def _angle(change: Change, layers: Sequence[int], label: str, reading: str = "largest_angle") -> float:
+    return median(change.angles[layer][label][reading] for layer in layers)
+
+
+def angle_picture(trial: Trial, case: Case, groups: dict[str, Sequence[Change]], layer: int) -> dict[str, Any]:
+    """Mean cosine of the largest angle against k at one layer, with the no-op baseline."""
+    width = next(iter(base.subset(trial, case.model).states.values())).shape[1]
+    ks = geometry.paper_ks(width)
+    everything = {**groups, "no-op (baseline)": [no_op(trial, case.model)]}
+    chance = [float(geometry.angle_profile(geometry.random_subspace(width, k, 1), geometry.random_subspace(width, k, 2), k).largest_angle) for k in ks.values()]
+    return {
+        "kind": "angles",
+        "title": f"Largest principal angle against the base, layer {layer}, same tokens",
+        "ks": list(ks.values()),
+        "curves": [
+            {"name": name, "cos": [sum(c.angles[layer][label]["largest_angle"] for c in many) / len(many) for label in ks]}
+            for name, many in everything.items()
+        ],
+        "chance": chance,
+    }
+
+
+@measure("leading_subspace_cosine")
+def leading_subspace_cosine(trial: Trial, case: Case) -> Measurement:
+    """Cosine of the largest principal angle at k = 10 after a chain, per chain (Tables 13-18)."""
+    method, layers, length = method_of(case), edited_and_later(trial, case.model), chain_length(trial, case)
+    states = chain_states(trial, case, method, length)
+    own = changes(trial, case.model, states, what=f"{method} chains")
+    placebo = changes(trial, case.model, chain_states(trial, case, f"placebo:{method}", length), what=f"{method} placebo chains")
+    gross = changes(trial, case.model, states[:CONTROL_EDITS], THIRTY, what=f"30-fold {method} chains")
+    width = next(iter(base.subset(trial, case.model).states.values())).shape[1]
+    made = start(trial, case, own, f"{len(own)} chains of {length} edits")
+    made.edits = length
+    made.definitions = {
+        "largest-angle": t_interval([_angle(c, layers, "10") for c in own]),
+        "smallest-angle": t_interval([_angle(c, layers, "10", "smallest_angle") for c in own]),
+        "mean-cosine": t_interval([_angle(c, layers, "10", "mean") for c in own]),
+        "later-layers": t_interval([_angle(c, layers[1:], "10") for c in own]),
+    }
+    made.controls["thirty-fold"] = t_interval([_angle(c, layers, "10") for c in gross])
+    made.controls["unrelated-subspace"] = seeds_interval(_unrelated(trial, width))
+    made.controls["no-op"] = t_interval([no_op(trial, case.model).angles[n]["10"]["largest_angle"] for n in layers])
+    made.comparators["placebo"] = [_angle(c, layers, "10") for c in placebo]
+    made.descriptive["by_layer"] = {str(n): sum(c.angles[n]["10"]["largest_angle"] for c in own) / len(own) for n in layers}
+    made.pictures += [
+        units_picture(case, f"Leading subspace after {length} {method} edits", {method: made.definitions["largest-angle"].units, "placebo (comparator)": made.comparators["placebo"], "thirty-fold (positive)": [_angle(c, layers, "10") for c in gross]}),
+        angle_picture(trial, case, {f"{method} T={length}": own, "placebo": placebo}, layers[0]),
+        angle_picture(trial, case, {f"{method} T={length}": own, "placebo": placebo}, layers[-1]),
+    ]
+    return made
+
+
+def _unrelated(trial: Trial, width: int) -> list[float]:
+    k = min(10, width - 1)
+    seeds = range(trial.profile.sizes.random_seeds)
+    return [
+        geometry.angle_profile(
+            geometry.random_subspace(width, k, 2 * s + 1), geometry.random_subspace(width, k, 2 * s + 2), k
+        ).largest_angle
+        for s in seeds
+    ]
+
+
+@measure("tail_drift")
+def tail_drift(trial: Trial, case: Case) -> Measurement:
+    """Loss at the deepest k minus loss at k = 10 after one edit, per edit (Tables 13-20)."""
+    method, layers = method_of(case), edited_and_later(trial, case.model)
+    own = changes(trial, case.model, single_states(trial, case, method), what=f"{method} edits")
+    placebo = changes(trial, case.model, single_states(trial, case, f"placebo:{method}"), what=f"{method} placebos")
+    sub = base.subset(trial, case.model)
+    deep = list(geometry.paper_ks(next(iter(sub.states.values())).shape[1]))[-1]
+
+    def drift(change: Change, reading: str = "largest_angle") -> float:
+        return median(change.angles[n]["10"][reading] - change.angles[n][deep][reading] for n in layers)
+
+    made = start(trial, case, own, f"{len(own)} single edits")
+    made.definitions = {
+        "largest-angle": t_interval([drift(c) for c in own]),
+        "mean-cosine": t_interval([drift(c, "mean") for c in own]),
+    }
+    made.controls["planted-tail-rotation"] = _planted(trial, case.model, deep, tail=True)
+    made.controls["rotation-equal-in-k"] = _planted(trial, case.model, deep, tail=False)
+    made.controls["no-op"] = t_interval(
+        [no_op(trial, case.model).angles[n]["10"]["largest_angle"] - no_op(trial, case.model).angles[n][deep]["largest_angle"] for n in layers]
+    )
+    made.comparators["placebo"] = [drift(c) for c in placebo]
+    made.descriptive["k"] = geometry.paper_ks(next(iter(sub.states.values())).shape[1])
+    made.pictures += [
+        units_picture(case, f"Extra loss of the tail after one {method} edit", {method: [drift(c) for c in own], "placebo (comparator)": made.comparators["placebo"]}),
+        angle_picture(trial, case, {f"{method} T=1": own, "placebo": placebo}, layers[0]),
+    ]
+    return made
+
+
+def _planted(trial: Trial, model_id: str, deep: str, *, tail: bool) -> Estimate:
+    """The same quantity for the base's own basis, rotated by a known angle: in the tail alone, or equally at every k."""
+    sub = base.subset(trial, model_id)
+    basis = next(iter(sub.bases.values())).basis
+    ks = geometry.paper_ks(basis.shape[0])
+    rotate: Callable[[int], torch.Tensor] = (
+        (lambda seed: geometry.rotate_tail(basis, 10, 1.0, seed)) if tail else (lambda seed: geometry.rotate_uniform(basis, 0.5, seed))
+    )
+    values = []
+    for seed in range(trial.profile.sizes.random_seeds):
+        curve = geometry.angle_curve(basis, rotate(seed), ks)
+        values.append(curve["10"] - curve[deep])
+    return seeds_interval(values)
+
+
+# --------------------------------------------------------------------------- the check that pairing works at all
+@measure("no_op_change")
+def no_op_change(trial: Trial, case: Case) -> Measurement:
+    """Hidden states extracted again without an edit, against the stored ones, per block of texts."""
+    sub, layers = base.subset(trial, case.model), edited_and_later(trial, case.model)
+    again = hidden_after(trial, case.model, ())
+    half = len(sub.tokens) // 2
+
+    def ratio(block: int, shift: int) -> float:
+        rows = sub.block == block
+        worst = 0.0
+        for layer in layers:
+            own = sub.states[layer].double()
+            other = own if shift == 0 else own.roll(shift, 0)
+            scale = float((own - own.mean(0)).square().sum(1).mean().sqrt())
+            worst = max(worst, float((again[layer].double() - other)[rows].norm(dim=1).mean()) / scale)
+        return worst
+
+    blocks = sub.block.unique().tolist()
+    made = start(trial, case, [no_op(trial, case.model)], "no-op")
+    made.definitions["relative-norm"] = t_interval([ratio(b, 0) for b in blocks])
+    made.controls["re-ordered"] = t_interval([ratio(b, half) for b in blocks])
+    made.pictures.append(
+        units_picture(case, "Change without an edit", {"same order": made.definitions["relative-norm"].units, "re-ordered (positive)": made.controls["re-ordered"].units})
+    )
+    return made

@@ -1,0 +1,191 @@
+"""A run folder: rows, evidence, progress, manifest, claim verdicts. One writer's side; reporting reads it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from editverdict import __version__
+from editverdict.inference.claims import claim_verdict
+from editverdict.inference.results import append_row, merge_rows
+from editverdict.inference.rows import ClaimVerdict, Row
+from editverdict.pipeline.cases import Judged
+from editverdict.pipeline.matrix import cases_of, planned_claims
+from editverdict.pipeline.measurement import Case
+from editverdict.pipeline.trial import Trial
+from editverdict.store import Ledger
+
+PACKAGES = ("torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy", "scipy", "pytest", "pytest-xdist", "allure-pytest")
+STAGES = {
+    "base-pass": "hidden states and spectra of the unedited model",
+    "exact-spectrum": "exact mode (float64)",
+    "gaussian-null": "Gaussian controls",
+    "random-twin": "randomly initialised models",
+    "permuted-ranks": "coordinate-permuted comparator",
+    "planted-minimum": "planted directions",
+    "subset": "paired subset",
+    "covariance": "covariances",
+    "prefixes": "context prefixes",
+    "value": "optimised values",
+    "step": "edits",
+    "change": "hidden states after edits",
+    "answers": "answers",
+}
+"""Kind of artifact -> stage as a reader would call it."""
+
+
+def record(run_dir: Path, case: Case, judged: Judged) -> Row:
+    """Write a case's evidence, then its row, synced to disk; the row names the evidence file."""
+    row = judged.row
+    if judged.pictures:
+        file = run_dir / "evidence" / f"{case.slug}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"pictures": judged.pictures}, allow_nan=True).replace("NaN", "null").replace("Infinity", "null")
+        draft = file.with_suffix(f".{os.getpid()}.tmp")
+        draft.write_text(text)
+        draft.replace(file)
+        row = row.model_copy(update={"evidence": f"evidence/{case.slug}.json"})
+    append_row(run_dir / "results.jsonl", row)
+    return row
+
+
+class ProgressFile:
+    """The latest progress line of a worker, in a small file that whoever watches the run reads."""
+
+    def __init__(self, run_dir: Path, name: str) -> None:
+        self._path = run_dir / "progress" / f"{name}.json"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._last = 0.0
+
+    def __call__(self, message: str) -> None:
+        """Note what is going on, at most five times a second."""
+        now = time.monotonic()
+        if now - self._last < 0.2:
+            return
+        self._last = now
+        draft = self._path.with_suffix(".tmp")
+        draft.write_text(json.dumps({"at": time.time(), "message": message}))
+        draft.replace(self._path)
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """Commit and dirty flag of the checkout that ``folder`` is in; None where it is not one."""
+    def ask(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = ask("rev-parse", "HEAD")
+    return {"commit": commit, "dirty": bool(ask("status", "--porcelain")) if commit else None}
+
+
+def manifest(trial: Trial, folder: Path, seconds: float | None) -> dict[str, Any]:
+    """Everything that a reader needs to know about how a run was made."""
+    ledger = Ledger.read(events) if trial.run_dir and (events := trial.run_dir / "store-events.jsonl").exists() else trial.store.ledger
+    sizes = trial.profile.sizes.model_dump()
+    return {
+        "editverdict": __version__,
+        **git_state(folder),
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "profile": trial.profile.id,
+        "models": list(trial.profile.models),
+        "methods": list(trial.profile.methods),
+        "datasets": list(trial.profile.datasets),
+        "corpus": trial.profile.corpus,
+        "judge": trial.profile.judge,
+        "protocol": trial.profile.protocol.model_dump(mode="json"),
+        "seed": trial.profile.seed,
+        "sizes": sizes,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "hardware": {
+            "machine": platform.machine(),
+            "processor": _processor(),
+            "cores": psutil.cpu_count(logical=False),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "device": trial.device.type,
+            "threads_per_process": trial.profile.threads,
+        },
+        "system": f"{platform.system()} {platform.release()}",
+        "seconds": seconds,
+        "stages": _stages(ledger),
+    }
+
+
+def _stages(ledger: Ledger) -> list[dict[str, Any]]:
+    counts = ledger.snapshot()
+    order = [*STAGES, *sorted(set(counts) - set(STAGES))]
+    return [
+        {"name": STAGES.get(kind, kind), "seconds": round(counts[kind].seconds, 1), "built": counts[kind].built, "reused": counts[kind].reused}
+        for kind in order
+        if kind in counts
+    ]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def judge_claims(trial: Trial, rows: Sequence[Row], suites: Sequence[str]) -> list[ClaimVerdict]:
+    """Claim verdicts over the cases that the profile plans in the suites that were run."""
+    found = []
+    for claim in planned_claims(trial.library, trial.profile):
+        if claim.suite not in suites:
+            continue
+        planned = [case.id for case in cases_of(trial.library, trial.profile, claim)]
+        own = [row for row in rows if row.claim == claim.id]
+        found.append(
+            claim_verdict(
+                claim.id,
+                own,
+                planned,
+                quantifier=claim.quantifier,
+                statement=claim.statement,
+                hypothesis=claim.source.hypothesis,
+                kind=claim.kind,
+                generality=_generality(own, claim.population),
+            )
+        )
+    return found
+
+
+def _generality(rows: Sequence[Row], population: str) -> str:
+    models = {row.model for row in rows if row.scope == "replication"}
+    return f"{len(models)} of the claim's population ({population})"
+
+
+def finish(trial: Trial, folder: Path, suites: Sequence[str], seconds: float | None) -> tuple[list[Row], list[ClaimVerdict]]:
+    """Judge the claims and write claims.json and manifest.json of a run folder."""
+    if trial.run_dir is None:
+        raise ValueError("a trial without a run folder has nothing to finish")
+    results = trial.run_dir / "results.jsonl"
+    rows = merge_rows([results], on_conflict="last") if results.exists() else []
+    claims = judge_claims(trial, rows, suites)
+    (trial.run_dir / "claims.json").write_text(json.dumps([c.model_dump(mode="json") for c in claims], indent=1))
+    (trial.run_dir / "manifest.json").write_text(json.dumps(manifest(trial, folder, seconds), indent=1))
+    return rows, claims
+
+

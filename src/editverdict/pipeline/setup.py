@@ -1,0 +1,169 @@
+"""Setting a trial up: spec folders, a profile, a store, a device, and a user's own model and edits."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from editverdict.editors.registry import editor_names, make_editor
+from editverdict.pipeline.measurement import checks, measures
+from editverdict.pipeline.trial import Trial
+from editverdict.schema.errors import SpecError, SpecProblem
+from editverdict.schema.library import SpecLibrary
+from editverdict.schema.specs import DatasetSpec, FolderSource, HubSource, LayerPlan, ModelSpec, ProfileSpec
+from editverdict.store import Store
+
+OWN_MODEL = "own-model"
+OWN_EDITS = "own-edits"
+RELATIVE_DEPTH = 8 / 30
+"""Where a model without a spec is edited: the relative depth of the default model's edited layer."""
+
+
+class UsageError(ValueError):
+    """A user's option does not fit; the message says what was expected."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may set on the command line."""
+
+    profile: str = "laptop"
+    models: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+    device: str = "auto"
+    store: Path | None = None
+    specs: tuple[Path, ...] = ()
+    model: str | None = None
+    edits: Path | None = None
+
+
+def load_library(folders: Sequence[Path]) -> SpecLibrary:
+    """Read all specs and check names against what is registered, and hyperparameters against their editors.
+
+    Raises
+    ------
+    SpecError
+        With every problem of every file.
+    """
+    registries = {"quantities": set(measures()), "checks": set(checks()), "editors": set(editor_names())}
+    library = SpecLibrary.load(*folders, registries=registries)
+    problems = []
+    for method in library.methods.values():
+        settings = [method.hyperparameters, *({**method.hyperparameters, **own} for own in method.per_model.values())]
+        if method.editor == "placebo":
+            settings = [{**one, "like": "ROME"} for one in settings]
+        for one in settings:
+            try:
+                make_editor(method.editor, one)
+            except ValueError as error:
+                file, _, line = library.places["methods", method.id].rpartition(":")
+                problems.append(SpecProblem(file, int(line), f"methods[{method.id}].hyperparameters", "hyperparameters of the editor", str(error)))
+    if problems:
+        raise SpecError(problems)
+    return library
+
+
+def choose_device(wanted: str, profile: ProfileSpec) -> torch.device:
+    """``auto``: CUDA if it is there and the profile does not insist on the CPU, else the CPU."""
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device: expected auto, cpu or cuda, found '{wanted}'")
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise UsageError("--device cuda: this machine has no CUDA device that torch can use; take --device cpu or auto")
+    if wanted == "auto":
+        wanted = "cuda" if available and profile.device != "cpu" else "cpu"
+    return torch.device(wanted)
+
+
+def _pick(kind: str, wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise UsageError(f"--{kind}: unknown {kind.rstrip('s')} '{name}'; expected one of {', '.join(known)}{hint}")
+    return tuple(wanted)
+
+
+def own_model(library: SpecLibrary, where: str) -> ModelSpec:
+    """A spec for ``--model PATH_OR_ID``: architecture from its config, edited at the usual relative depth."""
+    from transformers import AutoConfig
+
+    path = Path(where).expanduser()
+    looks_like_path = path.exists() or where.startswith((".", "/", "~"))
+    if looks_like_path and not path.is_dir():
+        raise UsageError(f"--model: no folder '{where}'; expected a folder with config.json and *.safetensors, or a hub id")
+    if looks_like_path and not (path / "config.json").exists():
+        raise UsageError(f"--model: folder '{where}' has no config.json; found {sorted(p.name for p in path.iterdir())[:8]}")
+    try:
+        config = AutoConfig.from_pretrained(where)
+    except Exception as error:
+        raise UsageError(
+            f"--model: '{where}' is neither a folder here nor a model that the hub gives now ({type(error).__name__}); check the "
+            "spelling and the network, or pass a folder"
+        ) from error
+    fitting = [a for a in library.architectures.values() if config.model_type in a.model_types]
+    if not fitting:
+        known = sorted(t for a in library.architectures.values() for t in a.model_types)
+        raise UsageError(
+            f"--model: '{where}' is of type '{config.model_type}', and no architecture in specs/models covers it; known: {known}"
+        )
+    depth = int(config.num_hidden_layers)
+    edit = min(max(round(RELATIVE_DEPTH * depth), 0), depth - 1)
+    grid = sorted({edit, depth - 1, depth - 2, *range(depth // 6, depth, max(depth // 6, 1))} - {-1})
+    inner = [layer for layer in grid if layer < depth - 2] or grid[:1]
+    source = FolderSource(path=str(path.resolve())) if looks_like_path else HubSource(repo=where)
+    plan = LayerPlan(edit=edit, measured=tuple(grid), inner=tuple(inner))
+    return ModelSpec(id=OWN_MODEL, source=source, architecture=fitting[0].id, layers=plan)
+
+
+def own_edits(file: Path) -> DatasetSpec:
+    """A spec for ``--edits FILE``: its shape is found record by record."""
+    if not file.is_file():
+        raise UsageError(f"--edits: no file '{file}'; expected JSONL, one edit per line (see docs/data.md)")
+    return DatasetSpec(id=OWN_EDITS, format="jsonl", source=FolderSource(path=str(file.resolve())))
+
+
+def make_trial(options: Options, default_specs: Path, *, provenance: dict[str, Any] | None = None) -> Trial:
+    """A trial from a user's options.
+
+    Raises
+    ------
+    SpecError
+        A spec is wrong.
+    UsageError
+        An option does not fit.
+    """
+    library = load_library([default_specs, *options.specs])
+    _pick("profile", [options.profile], list(library.profiles))
+    profile = library.profiles[options.profile]
+    changes: dict[str, Any] = {}
+    if options.model:
+        library.models[OWN_MODEL] = own_model(library, options.model)
+        changes["models"] = (OWN_MODEL,)
+    if options.edits:
+        library.datasets[OWN_EDITS] = own_edits(options.edits)
+        changes["datasets"] = (OWN_EDITS,)
+    if options.models:
+        changes["models"] = _pick("models", options.models, list(library.models))
+    if options.methods:
+        changes["methods"] = _pick("methods", options.methods, list(library.methods))
+    if options.claims:
+        changes["claims"] = _pick("claims", options.claims, list(library.claims))
+    profile = profile.model_copy(update=changes)
+    device = choose_device(options.device, profile)
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return Trial(
+        library=library,
+        profile=profile,
+        store=Store(options.store, provenance=provenance),
+        device=device,
+        worker=int(worker) if worker.isdigit() else 0,
+        n_workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+    )

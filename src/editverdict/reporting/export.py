@@ -1,0 +1,121 @@
+"""The claims and cases of a run as CSV and as a LaTeX table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from editverdict.inference.rows import ClaimVerdict, Row
+from editverdict.reporting.files import write_text
+from editverdict.reporting.formatting import LOOKS, MISSING, control_tally, interval, number, origin
+from editverdict.reporting.run import load_run
+
+_CLAIM_COLUMNS = ("claim", "kind", "hypothesis", "statement", "verdict", "reason", "cases", "missing", "specific",
+                  "depends_on_definition", "generality", "stands_on")  # fmt: skip
+_CASE_COLUMNS = ("case", "claim", "kind", "model", "method", "dataset", "profile", "verdict", "quantity", "estimate",
+                 "interval_low", "interval_high", "level", "unit", "n_units", "op", "threshold", "low", "high",
+                 "origin", "margin_to_flip", "controls", "specific", "depends_on_definition", "scope", "stands_on",
+                 "reason", "spec_hash")  # fmt: skip
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
+    return buffer.getvalue()
+
+
+def claims_csv(claims: Sequence[ClaimVerdict]) -> str:
+    """One line per claim."""
+    lines = []
+    for claim in claims:
+        values: dict[str, Any] = claim.model_dump()
+        values |= {"cases": len(claim.cases), "missing": len(claim.missing)}
+        lines.append([values[name] for name in _CLAIM_COLUMNS])
+    return _csv(_CLAIM_COLUMNS, lines)
+
+
+def cases_csv(rows: Sequence[Row]) -> str:
+    """One line per case; numbers in full precision, absent ones empty."""
+    lines = []
+    for row in rows:
+        values: dict[str, Any] = row.model_dump() | row.expected.model_dump()
+        values["interval_low"], values["interval_high"] = row.interval or (None, None)
+        values |= {"origin": origin(row.expected), "controls": control_tally([row])}
+        values["spec_hash"] = row.hashes.get("spec")
+        lines.append([values[name] for name in _CASE_COLUMNS])
+    return _csv(_CASE_COLUMNS, lines)
+
+
+# ------------------------------------------------------------------------------- LaTeX
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "—": "---",
+} | {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+def latex(value: str) -> str:
+    """Text that LaTeX prints as it stands."""
+    return re.sub(r"\s+", " ", "".join(_SPECIAL.get(character, character) for character in value))
+
+
+def _expected(row: Row) -> str:
+    if row.expected.op == "within":
+        return f"$[{number(row.expected.low)}, {number(row.expected.high)}]$"
+    sign = {"<=": r"\le", ">=": r"\ge"}.get(row.expected.op, row.expected.op)
+    return f"${sign} {number(row.expected.threshold)}$"
+
+
+def _line(claim: ClaimVerdict, row: Row | None) -> str:
+    cells = [rf"\texttt{{{latex(claim.claim)}}}", LOOKS[claim.verdict].words]
+    if row is None:
+        cells += [latex(MISSING)] * 4
+    else:
+        bounds = "" if row.interval is None else f" {interval(row.interval)}"
+        cells += [latex(f"{number(row.estimate)}{bounds}"), _expected(row), latex(control_tally([row])),
+                  latex(row.stands_on or MISSING)]  # fmt: skip
+    return " & ".join(cells) + r" \\"
+
+
+def claims_latex(claims: Sequence[ClaimVerdict], rows: Sequence[Row]) -> str:
+    """A ``booktabs`` table: one line per case, the claim's verdict on each; claims without a case have dashes."""
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        r"\begin{tabular}{llllll}",
+        r"\toprule",
+        r"claim & verdict & measured & expected & controls & stands on \\",
+        r"\midrule",
+    ]
+    for claim in claims:
+        cases: list[Row | None] = [row for row in rows if row.claim == claim.claim]
+        lines += [_line(claim, row) for row in cases or [None]]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def write_exports(run_dir: Path) -> list[Path]:
+    """Write ``claims.csv``, ``cases.csv`` and ``claims.tex`` into the run folder.
+
+    Raises
+    ------
+    RunFolderError
+        If the run folder cannot be read.
+    """
+    run = load_run(run_dir)
+    contents = {
+        "claims.csv": claims_csv(run.claims),
+        "cases.csv": cases_csv(run.rows),
+        "claims.tex": claims_latex(run.claims, run.rows),
+    }
+    for name, content in contents.items():
+        write_text(run_dir / name, content)
+    return [run_dir / name for name in contents]

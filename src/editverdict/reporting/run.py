@@ -1,0 +1,156 @@
+"""Reading a run folder: rows, claim verdicts, manifest and evidence.
+
+``results.jsonl`` is the truth; everything else in the folder is read to say more about it, and may be absent.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from editverdict.inference.rows import ClaimVerdict, Row
+from editverdict.reporting.evidence import Evidence
+
+
+class RunFolderError(ValueError):
+    """A file of a run folder cannot be read; the message names file, line and remedy."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as read."""
+
+    path: Path
+    rows: tuple[Row, ...]
+    claims: tuple[ClaimVerdict, ...]
+    manifest: dict[str, Any]
+    notes: tuple[str, ...] = field(default=())
+    """What the reader should know about the folder itself, e.g. a line that was cut off."""
+
+    def cases_of(self, claim: str) -> list[Row]:
+        """The rows of one claim, in the order in which they were written."""
+        return [row for row in self.rows if row.claim == claim]
+
+
+def _problem(error: ValidationError | ValueError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc']) or 'line'}: {first['msg']}"
+    return str(error)
+
+
+def read_rows(path: Path) -> tuple[list[Row], list[str]]:
+    """Read ``results.jsonl``; of several rows for one case the last counts.
+
+    Returns
+    -------
+    rows
+        One row per case, ordered by first appearance.
+    notes
+        One sentence if the last line was cut off (the process was killed while writing it).
+
+    Raises
+    ------
+    RunFolderError
+        If the file is absent or any other line is not a row.
+    """
+    if not path.is_file():
+        raise RunFolderError(f"{path}: no such file; expected one row per case. Was the run folder named correctly?")
+    rows: dict[str, Row] = {}
+    notes: list[str] = []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for position, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = Row.model_validate_json(line)
+        except ValidationError as error:
+            if position == len(lines):  # no newline behind it: the writer was killed within the line
+                notes.append(f"The last line of {path.name} was cut off and is left out.")
+                continue
+            raise RunFolderError(
+                f"{path}, line {position}: expected a row (docs/results-schema.md), found {_problem(error)}. "
+                "Run the suite again into a new folder, or remove the line."
+            ) from error
+        rows[row.case] = row
+    return list(rows.values()), notes
+
+
+def _read_json(path: Path, default: Any) -> Any:
+    if not path.is_file():
+        return default
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunFolderError(f"{path}: expected JSON, found {error}. Run `editverdict judge` again.") from error
+
+
+def _read_claims(path: Path, rows: list[Row]) -> list[ClaimVerdict]:
+    """The claim verdicts; a claim that has rows but was never judged is listed as incomplete."""
+    try:
+        claims = [ClaimVerdict.model_validate(item) for item in _read_json(path, [])]
+    except (ValidationError, TypeError) as error:
+        detail = _problem(error) if isinstance(error, ValidationError) else str(error)
+        raise RunFolderError(
+            f"{path}: expected a list of claim verdicts, found {detail}. Run `editverdict judge` to write it anew."
+        ) from error
+    known = {claim.claim for claim in claims}
+    for row in rows:
+        if row.claim not in known:
+            known.add(row.claim)
+            claims.append(_unjudged(row, rows))
+    return claims
+
+
+def _unjudged(row: Row, rows: list[Row]) -> ClaimVerdict:
+    return ClaimVerdict(
+        claim=row.claim,
+        kind=row.kind,
+        statement=row.statement,
+        hypothesis=row.hypothesis,
+        verdict="incomplete",
+        reason="INCOMPLETE: the run ended before this claim was judged over its cases",
+        stands_on=row.stands_on,
+        cases=tuple(r.case for r in rows if r.claim == row.claim),
+    )
+
+
+def load_run(run_dir: Path) -> Run:
+    """Read a run folder.
+
+    Raises
+    ------
+    RunFolderError
+        If ``results.jsonl`` is absent, or a file in the folder is damaged.
+    """
+    rows, notes = read_rows(run_dir / "results.jsonl")
+    manifest = _read_json(run_dir / "manifest.json", {})
+    if not isinstance(manifest, dict):
+        raise RunFolderError(f"{run_dir / 'manifest.json'}: expected an object, found {type(manifest).__name__}.")
+    claims = _read_claims(run_dir / "claims.json", rows)
+    return Run(run_dir, tuple(rows), tuple(claims), manifest, tuple(notes))
+
+
+def load_evidence(run_dir: Path, row: Row) -> Evidence | None:
+    """The pictures of a case, or None if the row names no evidence.
+
+    Raises
+    ------
+    RunFolderError
+        If the file is absent, outside the run folder, or not of the documented shape.
+    """
+    if row.evidence is None:
+        return None
+    path = (run_dir / row.evidence).resolve()
+    if not path.is_relative_to(run_dir.resolve()):
+        raise RunFolderError(f"{row.case}: evidence {row.evidence!r} lies outside the run folder; it is not read.")
+    if not path.is_file():
+        raise RunFolderError(f"{path}: no such file, though the row of {row.case} names it.")
+    try:
+        return Evidence.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise RunFolderError(f"{path}: expected evidence (reporting/evidence.py), found {_problem(error)}.") from error

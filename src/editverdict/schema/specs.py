@@ -1,0 +1,362 @@
+"""The typed specs: what a claim, a model, a method, a dataset, a corpus, a judge and a profile may say.
+
+Every class is closed (an unknown key is an error) and frozen. A YAML file holds one or more top-level lists named after
+the kind (``claims:``, ``models:``, ``architectures:``, ``methods:``, ``datasets:``, ``corpora:``, ``judges:``,
+``profiles:``); the loader in this room turns violations into messages that name file, line and field.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Spec(BaseModel):
+    """Base of every spec: closed, frozen, and without silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+# --------------------------------------------------------------------------- claims
+class Source(Spec):
+    """Where a claim stands in the paper."""
+
+    paper: str
+    """Title of the paper, the epic of the report."""
+    hypothesis: str
+    """Hypothesis, theorem or research question, the feature of the report."""
+    where: str
+    """Sections, tables and figures."""
+
+
+class Expectation(Spec):
+    """The region of the quantity in which the claim is supported, and where that region comes from."""
+
+    op: Literal["<=", "<", ">=", ">", "within"]
+    threshold: float | None = None
+    low: float | None = None
+    high: float | None = None
+    origin: Literal["paper", "convention", "ours"]
+    ref: str | None = None
+    """Cell, table or sentence of the paper, or the name of the convention."""
+    rationale: str | None = None
+    """Why this number; required where the threshold is ours, and it cites no measurement of the default model."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Expectation:
+        if self.op == "within":
+            if self.low is None or self.high is None or self.threshold is not None:
+                raise ValueError("op 'within' takes 'low' and 'high' and no 'threshold'")
+            if self.low >= self.high:
+                raise ValueError(f"'low' ({self.low}) must be below 'high' ({self.high})")
+        elif self.threshold is None or self.low is not None or self.high is not None:
+            raise ValueError(f"op '{self.op}' takes a 'threshold' and neither 'low' nor 'high'")
+        if self.origin == "ours" and not self.rationale:
+            raise ValueError("a threshold of origin 'ours' needs a 'rationale'")
+        if self.origin != "ours" and not self.ref:
+            raise ValueError(f"a threshold of origin '{self.origin}' needs a 'ref' (table, sentence or convention)")
+        return self
+
+
+class Definition(Spec):
+    """One reading of the quantity that the paper's wording admits."""
+
+    name: Identifier
+    role: Literal["primary", "rival", "descriptive"]
+    note: str | None = None
+
+
+class Control(Spec):
+    """A measurement that guards the claim; its role says what it can do to the verdict."""
+
+    name: Identifier
+    role: Literal["negative", "positive", "comparator", "baseline"]
+    """negative/positive decide validity; a comparator decides ``specific``; a baseline is only shown."""
+    must: Literal["show", "not_show"] | None = None
+    """Whether the control must show the effect; by default: positive shows, negative does not. A smallness or
+    stability claim overrides it for its positive control, which must break the claim."""
+    definition: Identifier | None = None
+    """The definition that the control is measured by; the primary one if absent."""
+    note: str | None = None
+
+
+class PaperValue(Spec):
+    """A number that the paper prints for this claim."""
+
+    table: int
+    row: str
+    value: float
+    note: str | None = None
+
+
+class ClaimSpec(Spec):
+    """One claim of a paper: what is measured, what is expected, and what guards it."""
+
+    id: Identifier
+    kind: Literal["claim", "check", "identity", "survey"] = "claim"
+    statement: str
+    source: Source
+    quantity: Identifier
+    """Name of a registered measurement."""
+    describes: str
+    """The quantity in words, with its unit."""
+    reduce: str
+    """How layers, k and T collapse into one number per resampling unit, in words."""
+    subject: tuple[Literal["model", "method", "dataset"], ...]
+    unit: Literal["text_block", "edit", "chain"]
+    min_units: Annotated[int, Field(ge=2)]
+    edits: int | Literal["horizon"] = 1
+    """T, the number of edits in the state that is measured (0: the unedited model); 'horizon': the method's."""
+    methods: tuple[Literal["parameter", "external-memory", "control"], ...] = ("parameter",)
+    """Kinds of method that the claim is about; ignored where the subject has no method."""
+    definitions: tuple[Definition, ...]
+    expect: Expectation
+    controls: tuple[Control, ...] = ()
+    checks: tuple[Identifier, ...] = ()
+    """Registered validity checks; any that fails makes the case invalid."""
+    quantifier: Literal["all", "exists", "most", "mean"] = "all"
+    population: str
+    """What the claim speaks about: models and methods of the paper."""
+    family: Identifier
+    """Claims corrected together for multiplicity."""
+    severity: Literal["blocker", "critical", "normal", "minor", "trivial"] = "normal"
+    paper_values: tuple[PaperValue, ...] = ()
+    requires: tuple[Identifier, ...] = ()
+    """Ids of checks (kind 'check') that must hold for the same subject."""
+    suite: Literal["hypotheses", "benchmark"] = "hypotheses"
+    not_comparable: str | None = None
+    """Why the paper's values cannot be compared with ours directly, if so."""
+
+    @model_validator(mode="after")
+    def _one_primary(self) -> ClaimSpec:
+        primaries = [d.name for d in self.definitions if d.role == "primary"]
+        if len(primaries) != 1:
+            raise ValueError(f"exactly one definition must have role 'primary', found {len(primaries)}")
+        return self
+
+    @property
+    def primary(self) -> Definition:
+        """The definition that decides."""
+        return next(d for d in self.definitions if d.role == "primary")
+
+
+# --------------------------------------------------------------------------- sources of files
+class PackagedFile(Spec):
+    """A file inside a pinned distribution of a package index."""
+
+    kind: Literal["packaged"] = "packaged"
+    package: str
+    version: str
+    archive: Literal["wheel", "sdist"]
+    members: Annotated[dict[str, Sha256], Field(min_length=1)]
+    """Path inside the archive -> sha256 of the file."""
+
+
+class HubSource(Spec):
+    """A repository on a model hub."""
+
+    kind: Literal["hub"] = "hub"
+    repo: str
+    revision: str = "main"
+
+
+class FolderSource(Spec):
+    """A folder (or file) on this machine."""
+
+    kind: Literal["folder"] = "folder"
+    path: str
+
+
+class RandomSource(Spec):
+    """Random weights with the configuration and tokenizer of another model: for rehearsals only."""
+
+    kind: Literal["random"] = "random"
+    like: Identifier
+    """Id of the model whose tokenizer and configuration are used."""
+    overrides: dict[str, int | float] = {}
+    seed: int = 0
+
+
+FileSource = Annotated[PackagedFile | HubSource | FolderSource, Field(discriminator="kind")]
+ModelSource = Annotated[PackagedFile | HubSource | FolderSource | RandomSource, Field(discriminator="kind")]
+
+
+# --------------------------------------------------------------------------- models
+class ArchitectureSpec(Spec):
+    """Where the parts of a model family are: module paths, with ``{}`` for the layer number."""
+
+    id: Identifier
+    model_types: tuple[str, ...]
+    """Values of ``config.model_type`` that this table covers."""
+    layers: str
+    """Path of the ModuleList of decoder layers, e.g. ``model.layers``."""
+    mlp: str
+    """Path of the feed-forward module of layer ``{}``."""
+    down_proj: str
+    """Path of the projection that an edit changes and whose output is the hidden state, for layer ``{}``."""
+    final_norm: str
+    lm_head: str
+
+
+class LayerPlan(Spec):
+    """Which layers are edited and measured."""
+
+    edit: Annotated[int, Field(ge=0)]
+    measured: tuple[Annotated[int, Field(ge=0)], ...]
+    inner: tuple[Annotated[int, Field(ge=0)], ...]
+    """The measured layers that count as inner (the paper's tables: all but the last two)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LayerPlan:
+        missing = sorted(({self.edit} | set(self.inner)) - set(self.measured))
+        if missing:
+            raise ValueError(f"layers {missing} are edited or inner but not in 'measured'")
+        if list(self.measured) != sorted(set(self.measured)):
+            raise ValueError("'measured' must be ascending and without repetition")
+        return self
+
+
+class ModelSpec(Spec):
+    """A language model: where its files are, its architecture, its layers."""
+
+    id: Identifier
+    source: ModelSource
+    hub: HubSource | None = None
+    """The same model on a hub, for machines that reach one."""
+    architecture: Identifier
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    layers: LayerPlan
+    weights: Literal["pretrained", "random"] = "pretrained"
+    in_paper: bool = False
+    licence: str | None = None
+
+
+# --------------------------------------------------------------------------- methods
+class MethodSpec(Spec):
+    """An editing method: a registered editor with hyperparameters, each with its source."""
+
+    id: Identifier
+    editor: Identifier
+    kind: Literal["parameter", "external-memory", "control"]
+    family: Literal["locate-then-edit", "meta-learning", "additional-parameters", "external-memory", "control"]
+    reference: str
+    horizon: int | None = None
+    """Number of edits from which the paper reports collapse (Table 37); none if it reports none."""
+    horizon_ref: str | None = None
+    hyperparameters: dict[str, Any] = {}
+    """Checked against the editor's own closed schema."""
+    hyperparameters_source: str
+    per_model: dict[Identifier, dict[str, Any]] = {}
+    """Overrides for one model."""
+    in_paper: bool = False
+    note: str | None = None
+
+
+# --------------------------------------------------------------------------- data
+class DatasetSpec(Spec):
+    """Editing data."""
+
+    id: Identifier
+    format: Literal["worldfacts", "jsonl", "knowedit", "counterfact"]
+    source: FileSource | None = None
+    """None for data built by code."""
+    seed: int = 0
+    size: Annotated[int, Field(ge=1)] | None = None
+    in_paper: bool = False
+    licence: str | None = None
+
+
+class CorpusSpec(Spec):
+    """Text for hidden states and covariances, one text per line or gloss."""
+
+    id: Identifier
+    format: Literal["wordnet", "lines", "jsonl"]
+    source: FileSource
+    min_words: Annotated[int, Field(ge=1)] = 5
+    in_paper: bool = False
+    licence: str | None = None
+
+
+class EncoderSpec(Spec):
+    """A sentence encoder for retrieval."""
+
+    id: Identifier
+    source: FileSource
+    hub: HubSource | None = None
+    licence: str | None = None
+
+
+class JudgeSpec(Spec):
+    """What decides whether an answer is right."""
+
+    id: Identifier
+    format: Literal["lexical"]
+    rule: Literal["starts-with", "contains"] = "starts-with"
+
+
+class AnswerProtocol(Spec):
+    """What makes an answer; its hash is the protocol id."""
+
+    id: Identifier
+    prompt_form: Literal["completion", "chat"] = "completion"
+    decoding: Literal["greedy"] = "greedy"
+    max_new_tokens: Annotated[int, Field(ge=1)]
+    stop: tuple[str, ...] = ("\n",)
+
+
+# --------------------------------------------------------------------------- profiles
+class Sizes(Spec):
+    """How much a profile measures."""
+
+    single_edits: Annotated[int, Field(ge=1)]
+    chains: Annotated[int, Field(ge=1)]
+    chain_length: Annotated[int, Field(ge=2)]
+    long_chain: Annotated[int, Field(ge=2)]
+    """The first chain goes on to this length."""
+    base_texts: Annotated[int, Field(ge=1)]
+    base_tokens: Annotated[int, Field(ge=1)]
+    """At least so many tokens (first tokens of texts not counted) from at least ``base_texts`` texts."""
+    norm_tokens: Annotated[int, Field(ge=1)]
+    angle_tokens: Annotated[int, Field(ge=1)]
+    text_blocks: Annotated[int, Field(ge=2)]
+    random_seeds: Annotated[int, Field(ge=1)]
+
+
+class ProfileSpec(Spec):
+    """A named choice of models, methods, claims and sizes."""
+
+    id: Identifier
+    describes: str
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    requires_cuda: bool = False
+    threads: Annotated[int, Field(ge=1)] = 1
+    """Torch threads per process, the same for every number of workers."""
+    models: tuple[Identifier, ...]
+    methods: tuple[Identifier, ...]
+    datasets: tuple[Identifier, ...]
+    corpus: Identifier
+    encoder: Identifier
+    judge: Identifier
+    protocol: AnswerProtocol
+    claims: tuple[Identifier, ...] | Literal["all"] = "all"
+    seed: int = 0
+    sizes: Sizes
+
+
+KINDS: dict[str, type[Spec]] = {
+    "claims": ClaimSpec,
+    "architectures": ArchitectureSpec,
+    "models": ModelSpec,
+    "methods": MethodSpec,
+    "datasets": DatasetSpec,
+    "corpora": CorpusSpec,
+    "encoders": EncoderSpec,
+    "judges": JudgeSpec,
+    "profiles": ProfileSpec,
+}
+"""Top-level key of a YAML file -> class of the items in its list."""

@@ -1,0 +1,135 @@
+"""The rule that decides a case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from editverdict.inference.controls import judge_comparator, judge_control
+from editverdict.inference.intervals import Estimate, missing, t_interval
+from editverdict.inference.rows import CheckResult, ControlResult, DefinitionResult, Region
+from editverdict.inference.verdicts import CaseDecision, decide_case, judge_definition
+
+HIGH = Region(op=">=", threshold=0.5)
+YES = t_interval([0.8, 0.82, 0.81, 0.79])
+NO = t_interval([0.1, 0.12, 0.11, 0.09])
+MAYBE = t_interval([0.1, 0.9, 0.5, 0.4])
+GOOD, BAD = CheckResult(name="paired", ok=True, detail="hashes agree"), CheckResult(name="n", ok=False, detail="n < d")
+
+
+def decided(primary: Estimate = YES, **more: Any) -> CaseDecision:
+    given_: dict[str, Any] = {"describes": "share", "unit": "edit", "region": HIGH, "min_units": 4, **more}
+    return decide_case(primary=primary, **given_)
+
+
+def control(role: str, estimate: Estimate, name: str = "c") -> ControlResult:
+    return judge_control(name, role, None, estimate, HIGH)  # type: ignore[arg-type]
+
+
+FAILED, UNDECIDED, FINE = control("negative", YES), control("negative", MAYBE), control("negative", NO)
+
+
+@pytest.mark.parametrize(
+    ("primary", "more", "verdict", "says"),
+    [
+        (YES, {}, "supported", "SUPPORTED: share = 0.805 ["),
+        (NO, {}, "refuted", "REFUTED: share = 0.105 ["),
+        (MAYBE, {}, "inconclusive", "INCONCLUSIVE: share = 0.475 ["),
+        (YES, {"checks": [GOOD, BAD]}, "invalid", "INVALID: check n: n < d"),
+        (missing(), {"checks": [BAD]}, "invalid", "INVALID: check n"),
+        (YES, {"controls": [FAILED]}, "invalid", "INVALID: negative control c shows the effect: 0.805 ["),
+        (YES, {"controls": [control("positive", NO)]}, "invalid", "positive control c does not show the effect"),
+        (missing(), {"controls": [FAILED]}, "invalid", "INVALID: negative"),
+        (missing(), {"controls": [UNDECIDED]}, "inconclusive", "INCONCLUSIVE: no data for share"),
+        (YES, {"min_units": 6}, "inconclusive", "INCONCLUSIVE: 4 of 6 edits; share = 0.805 ["),
+        (t_interval([0.8]), {}, "inconclusive", "INCONCLUSIVE: 1 of 4 edits; share = 0.8 (1 edit)"),
+        (YES, {"min_units": 6, "controls": [UNDECIDED]}, "inconclusive", "4 of 6 edits"),
+        (YES, {"controls": [FINE, UNDECIDED]}, "inconclusive", "undecided: negative control c = 0.475 ["),
+        (YES, {"controls": [FINE], "checks": [GOOD]}, "supported", "SUPPORTED"),
+        (NO, {"controls": [control("negative", missing())]}, "inconclusive", "control c = no value"),
+        (Estimate(0.8, None, 0.99, 9, (), "none"), {}, "inconclusive", "INCONCLUSIVE: no interval; share = 0.8"),
+    ],
+)
+def test_decision_table(primary: Estimate, more: dict[str, Any], verdict: str, says: str) -> None:
+    decision = decided(primary, **more)
+    assert decision.verdict == verdict
+    assert says in decision.reason and decision.reason.startswith(verdict.upper())
+
+
+def test_reason_carries_the_numbers() -> None:
+    estimate = Estimate(0.021, (0.011, 0.031), 0.99, 20, (), "t")
+    decision = decided(estimate, describes="share of k with R_k > 1")
+    assert decision.reason == (
+        "REFUTED: share of k with R_k > 1 = 0.021 [0.011, 0.031] (99%, 20 edits), expected >= 0.5"
+    )
+    assert decision.margin_to_flip == pytest.approx(0.469)
+
+
+def test_margin_exists_only_where_the_interval_decided() -> None:
+    assert decided(MAYBE).margin_to_flip is not None
+    for decision in (decided(min_units=6), decided(checks=[BAD]), decided(missing()), decided(controls=[UNDECIDED])):
+        assert decision.margin_to_flip is None
+
+
+def test_baselines_and_comparators_never_decide_validity() -> None:
+    placebo = judge_comparator("placebo", YES.units, YES.units, HIGH)
+    shown = control("baseline", YES)
+    decision = decided(controls=[placebo, shown])
+    assert (decision.verdict, decision.specific) == ("supported", "no")
+    assert decided().specific is None
+    assert decided(controls=[placebo], checks=[BAD]).specific is None
+
+
+def rival(estimate: Estimate, role: str = "rival") -> DefinitionResult:
+    return judge_definition("r", role, estimate, HIGH)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("primary", "other", "depends"),
+    [
+        (YES, rival(NO), True),
+        (NO, rival(YES), True),
+        (MAYBE, rival(YES), True),
+        (YES, rival(YES), False),
+        (YES, rival(MAYBE), False),
+        (MAYBE, rival(MAYBE), False),
+        (YES, rival(missing()), False),
+        (YES, rival(NO, "descriptive"), False),
+    ],
+)
+def test_depends_on_definition(primary: Estimate, other: DefinitionResult, depends: bool) -> None:
+    assert decided(primary, definitions=[other]).depends_on_definition is depends
+
+
+def test_nothing_depends_on_a_definition_where_the_interval_did_not_decide() -> None:
+    for more in ({"min_units": 6}, {"checks": [BAD]}, {"controls": [UNDECIDED]}):
+        assert not decided(YES, definitions=[rival(NO)], **more).depends_on_definition
+
+
+def test_definitions_are_judged_anew_and_the_primary_one_is_the_estimate() -> None:
+    stale = DefinitionResult(name="p", role="primary", estimate=9.0, interval=(8.0, 10.0), verdict="refuted")
+    shown = DefinitionResult(name="d", role="descriptive", estimate=9.0, interval=(8.0, 10.0), verdict="refuted")
+    primary, descriptive = decided(YES, definitions=[stale, shown]).definitions
+    assert (primary.estimate, primary.interval, primary.verdict) == (YES.value, YES.interval, "supported")
+    assert descriptive.verdict is None
+
+
+@given(
+    units=st.lists(st.floats(-5, 5), min_size=2, max_size=12),
+    threshold=st.floats(-5, 5),
+    ease=st.floats(0, 5),
+    op=st.sampled_from([">=", ">", "<=", "<"]),
+)
+def test_an_easier_threshold_never_turns_supported_into_refuted(
+    units: list[float], threshold: float, ease: float, op: str
+) -> None:
+    easier = threshold - ease if op in (">=", ">") else threshold + ease
+    order = {"refuted": 0, "inconclusive": 1, "supported": 2}
+    before, after = (
+        decided(t_interval(units), min_units=2, region=Region.model_validate({"op": op, "threshold": t}))
+        for t in (threshold, easier)
+    )
+    assert order[after.verdict] >= order[before.verdict]

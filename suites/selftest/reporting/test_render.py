@@ -1,0 +1,379 @@
+"""Plots, cards, terminal tables, the static summary and the exports."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+
+from editverdict.inference.rows import ClaimVerdict, Region, Row
+from editverdict.reporting.allure import attachments, description_html, labels, parameters, status, status_details
+from editverdict.reporting.axes import scale_for, thin
+from editverdict.reporting.bullet import bullet
+from editverdict.reporting.cards import card_json, card_markdown, write_cards
+from editverdict.reporting.evidence import Evidence, Picture
+from editverdict.reporting.export import cases_csv, claims_csv, claims_latex, latex, write_exports
+from editverdict.reporting.formatting import headline, number, seconds
+from editverdict.reporting.html import write_summary
+from editverdict.reporting.plots import render_svg, write_plots
+from editverdict.reporting.run import RunFolderError, load_evidence, load_run
+from editverdict.reporting.svg import inline
+from editverdict.reporting.terminal import claims_table, run_report, stages_table
+
+KINDS = ("units", "spectrum", "amplification", "angles", "answers")
+RowFactory = Callable[..., Row]
+
+
+def typed(picture: dict[str, Any]) -> Any:
+    return TypeAdapter(Picture).validate_python(picture)
+
+
+# ------------------------------------------------------------------------------- numbers
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(None, "—"), (0.0, "0"), (0.79134, "0.7913"), (1.7e-8, "1.70e-8"), (3e7, "3.00e7"), (math.inf, "inf"),
+     (math.nan, "NaN"), (True, "yes"), (28800, "28800"), (-0.0004, "-4.00e-4"), ("NaN", "NaN")],
+)  # fmt: skip
+def test_numbers_are_written_alike(value: Any, written: str) -> None:
+    assert number(value) == written
+
+
+def test_durations() -> None:
+    assert seconds(3.21) == "3.2 s"
+    assert seconds(725) == "12 min 05 s"
+    assert seconds(None) == "—"
+
+
+def test_headline_counts_claims_only(claims: list[ClaimVerdict]) -> None:
+    checks = [claims[0].model_copy(update={"kind": "check"})]
+    assert headline(claims + checks).startswith("6 claims on trial: 1 supported, 1 refuted")
+    assert headline([]) == "No claim was put on trial in this run."
+
+
+# ------------------------------------------------------------------------------- plots
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_picture_is_small_xml(kind: str, pictures: dict[str, Any], rows: list[Row], hostile: str) -> None:
+    picture = dict(pictures[kind], title=hostile + "\x00")
+    text = render_svg(typed(picture), rows[0])
+    root = ElementTree.fromstring(text)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
+    assert "$x_1$" in "".join(root.itertext())  # not taken for mathematics
+    assert len(text) < 60_000
+    assert text == render_svg(typed(picture), rows[0])
+
+
+@pytest.mark.parametrize("kind", KINDS[:4])
+def test_axes_are_labelled(kind: str, pictures: dict[str, Any], rows: list[Row]) -> None:
+    words = " ".join(ElementTree.fromstring(render_svg(typed(pictures[kind]), rows[0])).itertext())
+    expected = {
+        "units": ("r_eff / d", "99% interval", "expected region", "gaussian (negative)"),
+        "spectrum": ("direction k", "singular value", "noise floor 4.00e-5", "layer 29", "Marchenko-Pastur"),
+        "amplification": ("direction index k", "amplification", "R = 1", "placebo (comparator)", "no-op (negative)"),
+        "angles": ("subspace size k", "cosine", "chance", "281"),
+    }
+    assert [word for word in expected[kind] if word not in words] == []
+
+
+def test_values_not_measured_are_counted_not_drawn_as_zero(pictures: dict[str, Any], rows: list[Row]) -> None:
+    words = " ".join(ElementTree.fromstring(render_svg(typed(pictures["units"]), rows[0])).itertext())
+    assert "not measured, not shown: 1" in words
+    assert "n = 24" in words  # 25 values in the group, one of them missing
+
+
+@pytest.mark.parametrize("values", [[], [None], [0.0, 0.0], [1e-8, 3e4], [0.0, 1e-6, 5.0], [math.nan, 0.2]])
+def test_odd_values_do_not_stop_a_picture(values: list[float | None]) -> None:
+    picture = {"kind": "units", "title": "t", "label": "x", "groups": [{"name": "a", "values": values}], "op": ">="}
+    ElementTree.fromstring(render_svg(typed(picture | {"threshold": 0.5})))
+
+
+def test_thinning_keeps_the_extremes() -> None:
+    x = np.arange(1.0, 20_001.0)
+    y = np.sin(x)
+    y[12_345], y[777] = 9.0, -9.0
+    thin_x, thin_y = thin(x, y)
+    assert len(thin_x) <= 182
+    assert (thin_y.max(), thin_y.min()) == (9.0, -9.0)
+    assert (np.diff(thin_x) > 0).all()
+
+
+def test_scales() -> None:
+    assert scale_for([0.1, 0.2])[0] == "linear"
+    assert scale_for([1e-8, 1.0])[0] == "log"
+    assert scale_for([0.0, 1e-8, 1.0])[0] == "symlog"
+    assert scale_for([-1.0, 1e-8, 1.0])[0] == "linear"
+
+
+def test_inline_pictures_share_no_ids_and_follow_the_theme(pictures: dict[str, Any], rows: list[Row]) -> None:
+    text = inline(render_svg(typed(pictures["units"]), rows[0]), "c1-")
+    ids = set(re.findall(r'\bid="([^"]+)"', text))
+    used = set(re.findall(r'href="#([^"]+)"', text)) | set(re.findall(r"url\(#([^)]+)\)", text))
+    assert ids
+    assert all(name.startswith("c1-") for name in ids)
+    assert used <= ids
+    assert "<style" not in text
+    assert "var(--ink,#24292f)" in text
+    ElementTree.fromstring(text)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"kind": "histogram", "title": "t"},
+        {"kind": "angles", "title": "t", "ks": [1, 2], "curves": [{"name": "a", "cos": [0.1]}]},
+        {"kind": "amplification", "title": "t", "curves": [{"name": "a", "sigma": [1.0], "r": []}]},
+        {"kind": "units", "title": "t", "label": "x", "groups": [], "op": "<="},
+    ],
+)
+def test_evidence_of_another_shape_is_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Evidence.model_validate({"pictures": [broken]})
+
+
+def test_plots_are_written(run_dir: Path, rows: list[Row]) -> None:
+    evidence = load_evidence(run_dir, rows[0])
+    assert evidence is not None
+    written = write_plots(run_dir, rows[0], evidence)
+    assert [path.name for path in written] == [
+        "collapse-eff-rank-smollm2-135m-1-units.svg",
+        "collapse-eff-rank-smollm2-135m-2-spectrum.svg",
+    ]
+    for path in written:
+        ElementTree.parse(path)
+
+
+# ------------------------------------------------------------------------------- cards
+def test_card_has_every_number(rows: list[Row]) -> None:
+    card = card_markdown(rows[0])
+    wanted = ("0.7913", "[0.7781, 0.8042]", "<= 0.85", "paper: Tables 5-7", "0.0458", "24 text blocks",
+              "[0.975, 0.986]", "planted-rank", "-0.139", "participation-ratio", "Llama-2-7B inner",
+              "0.79", "28,800 tokens",
+              "Not comparable: another model", "SUPPORTED", "SmolLM2-135M, T = 0", "a" * 64, "41.2", "99% interval",
+              "extension")  # fmt: skip
+    assert [word for word in wanted if word not in card] == []
+
+
+def test_card_json_keeps_full_precision(rows: list[Row], run_dir: Path) -> None:
+    write_cards(run_dir, rows)
+    card = json.loads((run_dir / "cards" / "collapse-eff-rank-smollm2-135m.json").read_text(encoding="utf-8"))
+    assert card == json.loads(json.dumps(card_json(rows[0])))
+    assert card["measured"]["estimate"] == 0.7913
+    assert card["expected"]["text"] == "<= 0.85"
+    assert card["controls"][2]["contrast_interval"] == [-0.15, -0.128]
+
+
+def test_card_of_a_case_without_numbers_shows_no_zero(rows: list[Row]) -> None:
+    card = card_markdown(rows[5])
+    assert "| measured | `—` |" in card
+    assert "`0`" not in card
+
+
+def test_card_neutralises_markup(rows: list[Row]) -> None:
+    card = card_markdown(rows[3])
+    assert "<script" not in card
+    line = next(line for line in card.splitlines() if line.startswith("| paired"))
+    assert len(re.findall(r"(?<!\\)\|", line)) == 4  # three cells: the pipe in the detail splits none
+
+
+# ------------------------------------------------------------------------------- allure
+def test_row_in_allures_words(rows: list[Row], run_dir: Path) -> None:
+    assert [status(row) for row in rows] == ["passed", "failed", "skipped", "broken", "broken", "skipped"]
+    found = dict(labels(rows[1]))
+    assert found["epic"] == rows[1].paper
+    assert found["story"] == found["claim_id"] == "amp-many-gt1-single-edit"
+    assert (found["model"], found["method"], found["dataset"]) == ("smollm2-135m", "ROME", "worldfacts")
+    assert all(parameter.excluded for parameter in parameters(rows[1]))
+    assert status_details(rows[5]) == {}
+    made = attachments(rows[1], run_dir)
+    assert [item.extension for item in made] == ["md", "json", "svg", "svg", "csv"]
+    assert b"Valletta" in made[-1].content
+
+
+def test_description_shows_pictures_and_no_foreign_markup(rows: list[Row], run_dir: Path) -> None:
+    assert description_html(rows[0], run_dir).count("data:image/svg+xml;base64,") == 2
+    assert "<script" not in description_html(rows[3], run_dir)
+
+
+def test_unreadable_evidence_becomes_a_note(row_with: RowFactory, run_dir: Path) -> None:
+    made = attachments(row_with(evidence="evidence/none.json"), run_dir)
+    assert made[-1].name == "no picture"
+    assert b"no such file" in made[-1].content
+
+
+# ------------------------------------------------------------------------------- terminal
+def rendered(renderable: Any, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=False, record=True)
+    console.print(renderable)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("width", [100, 120])
+def test_terminal_table_fits_and_says_it_all(
+    width: int, claims: list[ClaimVerdict], rows: list[Row], manifest: dict[str, Any]
+) -> None:
+    text = rendered(run_report(claims, rows, manifest), width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    for word in ("refuted", "not run", "0.0031", "[0.0012, 0.0049]", ">= 0.5", "2/2 ok", "6 min 42 s", "8 min 54 s"):
+        assert word in text
+    assert all(claim.claim[:18] in text for claim in claims)
+
+
+def test_terminal_takes_text_as_text(claims: list[ClaimVerdict], rows: list[Row]) -> None:
+    odd = claims[0].model_copy(update={"stands_on": "[bold]not markup[/bold] [/]"})
+    assert "[bold]not" in rendered(claims_table([odd], rows), 120)
+
+
+def test_stage_without_counts_is_not_zero() -> None:
+    assert "—" in rendered(stages_table([{"name": "install", "seconds": 3.0}]), 100)
+
+
+# ------------------------------------------------------------------------------- static summary
+class Page(HTMLParser):
+    """Collects tags, ids, links and text of a page, and checks that tags are closed in order."""
+
+    VOID = ("meta", "br", "link", "img")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.add(tag)
+        self.ids += [values["id"] or ""] if "id" in values else []
+        self.links += [values["href"] or ""] if tag == "a" else []
+        assert not any(name.startswith("on") for name in values)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_summary_is_one_safe_well_formed_page(run_dir: Path, rows: list[Row], hostile: str) -> None:
+    text = write_summary(run_dir).read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert page.tags.isdisjoint({"script", "link", "img", "iframe", "object"})
+    assert hostile in page.text
+    assert "<script>" not in text
+    assert len(page.ids) == len(set(page.ids))
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+    assert not re.findall(r"(?:src|href)=\"(?!#)", text)
+
+
+def test_summary_shows_every_case_with_its_numbers(run_dir: Path, rows: list[Row]) -> None:
+    text = write_summary(run_dir).read_text(encoding="utf-8")
+    words = Page(text).text
+    for row in rows:
+        assert row.case in words
+        assert row.reason in words
+    for word in (
+        "0.0031",
+        "[0.0012, 0.0049]",
+        ">= 0.5",
+        "random-init",
+        "-0.139 [-0.15, -0.128]",
+        "2.13.0",
+        "6 min 42 s",
+    ):
+        assert word in words
+    assert "6 claims on trial: 1 supported, 1 refuted" in words
+    assert "uncommitted changes" in words
+    assert "none repeats a setting" in words
+    assert "depends on the definition" in words
+    assert text.count("<figure>") >= 4
+
+
+def test_summary_says_when_claims_were_never_judged(run_dir: Path) -> None:
+    (run_dir / "claims.json").unlink()
+    words = Page(write_summary(run_dir).read_text(encoding="utf-8")).text
+    assert "6 claims on trial: 6 incomplete." in words
+
+
+def test_summary_survives_a_missing_picture(run_dir: Path) -> None:
+    (run_dir / "evidence" / "amp.json").unlink()
+    assert "No picture:" in Page(write_summary(run_dir).read_text(encoding="utf-8")).text
+
+
+def test_bullet_draws_nothing_where_nothing_was_measured(rows: list[Row], row_with: RowFactory) -> None:
+    assert bullet(rows[5]) == ""
+    ElementTree.fromstring(bullet(rows[0]))
+    wide = row_with(estimate=1e-8, interval=(-1e-9, 2e-8), expected=Region(op="<=", threshold=1e-6))
+    ElementTree.fromstring(bullet(wide))
+
+
+# ------------------------------------------------------------------------------- reading the folder
+def test_cut_off_last_line_is_left_out_with_a_note(run_dir: Path) -> None:
+    path = run_dir / "results.jsonl"
+    path.write_text(path.read_text(encoding="utf-8") + '{"case": "cut', encoding="utf-8")
+    run = load_run(run_dir)
+    assert len(run.rows) == 6
+    assert "cut off" in run.notes[0]
+
+
+def test_damaged_line_is_named(run_dir: Path) -> None:
+    path = run_dir / "results.jsonl"
+    path.write_text('{"case": 1}\n' + path.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r"results\.jsonl, line 1: expected a row"):
+        load_run(run_dir)
+
+
+def test_last_row_of_a_case_counts(run_dir: Path, row_with: RowFactory) -> None:
+    with (run_dir / "results.jsonl").open("a", encoding="utf-8") as file:
+        file.write(row_with(verdict="refuted").model_dump_json() + "\n")
+    run = load_run(run_dir)
+    assert len(run.rows) == 6
+    assert run.rows[0].verdict == "refuted"
+
+
+def test_evidence_outside_the_run_folder_is_not_read(run_dir: Path, row_with: RowFactory) -> None:
+    with pytest.raises(RunFolderError, match="outside the run folder"):
+        load_evidence(run_dir, row_with(evidence="../../secret.json"))
+
+
+# ------------------------------------------------------------------------------- exports
+def test_csv_has_one_line_per_case_and_keeps_missing_empty(rows: list[Row], claims: list[ClaimVerdict]) -> None:
+    lines = list(csv.DictReader(io.StringIO(cases_csv(rows))))
+    assert [line["case"] for line in lines] == [row.case for row in rows]
+    assert float(lines[0]["interval_low"]) == 0.7781
+    assert lines[5]["estimate"] == ""
+    assert len(list(csv.DictReader(io.StringIO(claims_csv(claims))))) == len(claims)
+
+
+def test_latex_escapes_and_tabulates(rows: list[Row], claims: list[ClaimVerdict]) -> None:
+    text = claims_latex(claims, rows)
+    body = [line for line in text.splitlines() if line.endswith(r" \\")]
+    assert all(line.count(" & ") == 5 for line in body)
+    assert r"$\le 0.85$" in text
+    assert latex(r"a_b & 50% \x") == r"a\_b \& 50\% \textbackslash{}x"
+
+
+def test_exports_are_written(run_dir: Path) -> None:
+    assert [path.name for path in write_exports(run_dir)] == ["claims.csv", "cases.csv", "claims.tex"]
