@@ -48,16 +48,24 @@ class MeasurementBroken(Exception):
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of the claim suites."""
     group = parser.getgroup("editverdict", "claims on trial")
-    group.addoption("--profile", default="laptop", help="what to measure, and how much (specs/profiles); default: laptop")
+    group.addoption(
+        "--profile", default="laptop", help="what to measure, and how much (specs/profiles); default: laptop"
+    )
     group.addoption("--models", default="", help="comma-separated model ids in place of the profile's")
     group.addoption("--methods", default="", help="comma-separated method ids in place of the profile's")
     group.addoption("--claims", default="", help="comma-separated claim ids in place of the profile's")
     group.addoption("--device", default="auto", help="auto, cpu or cuda")
-    group.addoption("--store", default=None, type=Path, help="folder of the artifact store; default: the user's cache folder")
-    group.addoption("--specs", action="append", default=[], type=Path, help="a folder with your own specs, laid over ours")
+    group.addoption(
+        "--store", default=None, type=Path, help="folder of the artifact store; default: the user's cache folder"
+    )
+    group.addoption(
+        "--specs", action="append", default=[], type=Path, help="a folder with your own specs, laid over ours"
+    )
     group.addoption("--model", default=None, help="put your own model on trial: a folder or a hub id")
     group.addoption("--edits", default=None, type=Path, help="put your own edits on trial: a JSON or JSONL file")
-    group.addoption("--run-dir", default=None, type=Path, help="where results go; default: reports/out/<profile>-<time>")
+    group.addoption(
+        "--run-dir", default=None, type=Path, help="where results go; default: reports/out/<profile>-<time>"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -133,7 +141,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     claim_id = marker.args[0]
     if claim_id not in trial.library.claims:
         known = ", ".join(trial.library.claims)
-        raise pytest.UsageError(f"{metafunc.definition.nodeid}: no claim '{claim_id}' in specs/claims; there are: {known}")
+        raise pytest.UsageError(
+            f"{metafunc.definition.nodeid}: no claim '{claim_id}' in specs/claims; there are: {known}"
+        )
     planned = {claim.id: claim for claim in planned_claims(trial.library, trial.profile)}
     cases = cases_of(trial.library, trial.profile, planned[claim_id]) if claim_id in planned else []
     metafunc.parametrize("case_id", [case.id for case in cases], ids=[case.subject for case in cases], scope="function")
@@ -152,7 +162,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("claim") is None:
             kept.append(item)
             continue
-        case = by_id.get(getattr(item, "callspec").params.get("case_id"))
+        case = by_id.get(item.callspec.params.get("case_id"))
         if case is None:
             dropped.append(item)
             continue
@@ -238,7 +248,9 @@ def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: obj
         return
     case_id = json.loads(names.read_text()).get(crashitem)
     if case_id is not None:
-        (Path(run_dir) / "crashed.jsonl").open("a").write(json.dumps({"case": case_id, "reason": str(report.longrepr)}) + "\n")
+        (Path(run_dir) / "crashed.jsonl").open("a").write(
+            json.dumps({"case": case_id, "reason": str(report.longrepr)}) + "\n"
+        )
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -277,7 +289,9 @@ def _crashed_rows(trial: Trial) -> None:
     cases = {case.id: case for case in _ran_cases(trial)}
     for line in file.read_text().splitlines():
         crash = json.loads(line)
-        row = blank_row(trial, cases[crash["case"]], "broken", f"BROKEN: the worker died while measuring: {crash['reason']}")
+        row = blank_row(
+            trial, cases[crash["case"]], "broken", f"BROKEN: the worker died while measuring: {crash['reason']}"
+        )
         append_row(trial.run_dir / "results.jsonl", row)
 
 

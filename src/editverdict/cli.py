@@ -1,6 +1,6 @@
-"""The command line: validate, verify, report, judge, compare, init.
+"""The command line: validate, plan, verify, report, judge, compare, init.
 
-Exit codes: 0 fine; 1 something did not hold (verify: a planned case has no row or is broken); 2 the user's input is wrong.
+Exit codes: 0 fine; 1 something did not hold (verify: a planned case has no row or is broken); 2 the input is wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console()
 errors = Console(stderr=True)
 
-SpecsOption = Annotated[list[Path] | None, typer.Option("--specs", help="A folder with your own specs, laid over ours.")]
+SpecsOption = Annotated[
+    list[Path] | None, typer.Option("--specs", help="A folder with your own specs, laid over ours.")
+]
 
 
 @app.command()
@@ -28,7 +30,9 @@ def validate(specs: SpecsOption = None) -> None:
     from editverdict.pipeline.setup import load_library
 
     library = load_library([bundle.root() / "specs", *(specs or [])])
-    counts = {kind: len(getattr(library, kind)) for kind in ("claims", "models", "methods", "datasets", "corpora", "profiles")}
+    counts = {
+        kind: len(getattr(library, kind)) for kind in ("claims", "models", "methods", "datasets", "corpora", "profiles")
+    }
     console.print("specs are sound: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
 
 
@@ -38,7 +42,9 @@ def init(folder: Path) -> None:
     from editverdict import bundle
 
     bundle.unfold(folder)
-    console.print(f"unfolded into {folder}; now: cd {folder} && pytest suites/hypotheses suites/benchmark --profile smoke")
+    console.print(
+        f"unfolded into {folder}; now: cd {folder} && pytest suites/hypotheses suites/benchmark --profile smoke"
+    )
 
 
 @app.command()
@@ -46,7 +52,9 @@ def verify(
     profile: Annotated[str, typer.Option(help="What to measure, and how much (specs/profiles).")] = "laptop",
     workers: Annotated[int, typer.Option("-n", help="Worker processes.")] = 2,
     store: Annotated[Path | None, typer.Option(help="Folder of the artifact store.")] = None,
-    run_dir: Annotated[Path | None, typer.Option(help="Where results go; default: reports/out/<profile>-<time>.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Where results go; default: reports/out/<profile>-<time>.")
+    ] = None,
     pytest_options: Annotated[list[str] | None, typer.Argument(help="Further options for pytest, after --.")] = None,
 ) -> None:
     """Put the claims on trial and draw the report. Exit 0 iff every planned case has a row and none is broken."""

@@ -47,7 +47,9 @@ def record(
     for layer in outputs:
         handles.append(loaded.sites.down_proj(layer).register_forward_hook(on_output(layer)))
     for layer in keys:
-        handles.append(loaded.sites.down_proj(layer).register_forward_pre_hook(on_input("key", layer), with_kwargs=True))
+        handles.append(
+            loaded.sites.down_proj(layer).register_forward_pre_hook(on_input("key", layer), with_kwargs=True)
+        )
     for layer in layer_inputs:
         handles.append(loaded.sites.layer(layer).register_forward_pre_hook(on_input("in", layer), with_kwargs=True))
     try:
@@ -98,7 +100,11 @@ def tail_pass(
     Base and edited model share everything below the first edited layer, so ``lower`` is computed once.
     """
     rows: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-    with record(loaded, outputs=layers) as seen, loaded.sites.only_layers_before(max(layers) + 1), loaded.sites.only_layers_from(start) as backbone:
+    with (
+        record(loaded, outputs=layers) as seen,
+        loaded.sites.only_layers_before(max(layers) + 1),
+        loaded.sites.only_layers_from(start) as backbone,
+    ):
         for batch, hidden in zip(batches, lower, strict=True):
             backbone(inputs_embeds=hidden, attention_mask=batch.mask, use_cache=False)
             for layer in layers:

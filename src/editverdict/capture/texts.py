@@ -28,7 +28,7 @@ class TokenBatch:
 
 @dataclass(frozen=True)
 class TextSample:
-    """A tokenised sample of a corpus. Each text belongs to one of ``n_blocks`` blocks, the resampling units of spectra."""
+    """A tokenised sample of a corpus; each text belongs to one of ``n_blocks`` blocks, the units of resampling."""
 
     ids: tuple[tuple[int, ...], ...]
     n_blocks: int
@@ -61,7 +61,7 @@ class TextSample:
                 return TextSample(self.ids[: number + 1], min(self.n_blocks, number + 1))
         return self
 
-    def batches(self, pad_id: int, device: torch.device, tokens_per_batch: int = 2048) -> list[TokenBatch]:
+    def batches(self, pad_id: int, device: torch.device, tokens_per_batch: int = 256) -> list[TokenBatch]:
         """Batches of similar length, formed from the sample alone (never from timing or what ran before)."""
         order = sorted(range(self.n_texts), key=lambda number: (len(self.ids[number]), number))
         groups: list[list[int]] = [[]]

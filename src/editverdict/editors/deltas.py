@@ -1,7 +1,8 @@
-"""Weight states as sums of low-rank deltas: installed by a context manager, removed by putting the saved tensor back."""
+"""Weight states as sums of low-rank deltas: installed by a context manager, removed by putting saved tensors back."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -36,7 +37,7 @@ def total_delta(state: State, name: str, scale: float = 1.0) -> Tensor:
 
 def delta_norm(state: State) -> float:
     """Frobenius norm of the whole state's delta."""
-    return sum(float(total_delta(state, name).norm()) ** 2 for name in touched(state)) ** 0.5
+    return math.sqrt(sum(float(total_delta(state, name).norm()) ** 2 for name in touched(state)))
 
 
 def _parameters(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Parameter]:
@@ -70,4 +71,6 @@ def installed(model: nn.Module, state: State, scale: float = 1.0) -> Iterator[An
                 parameter.copy_(saved[name])
         after = hash_tensors(sorted((name, p.detach()) for name, p in parameters.items()))
         if after != before:
-            raise PurityError(f"weights {sorted(parameters)} did not return to their saved bytes after an edited state was removed")
+            raise PurityError(
+                f"weights {sorted(parameters)} did not return to their saved bytes after an edited state was removed"
+            )

@@ -18,7 +18,9 @@ def sample_prefixes(loaded: LoadedModel, count: int, tokens: int, seed: int, top
     for number in range(count):
         ids = loaded.tokenizer(OPENINGS[number % len(OPENINGS)])["input_ids"]
         for _ in range(tokens):
-            hidden = loaded.sites.backbone(input_ids=torch.tensor([ids], device=loaded.device), use_cache=False).last_hidden_state
+            hidden = loaded.sites.backbone(
+                input_ids=torch.tensor([ids], device=loaded.device), use_cache=False
+            ).last_hidden_state
             logits = loaded.sites.logits(hidden[0, -1]).float().cpu()
             best = logits.topk(top_k)
             drawn = torch.multinomial(best.values.softmax(-1), 1, generator=generator)

@@ -57,6 +57,8 @@ def make_editor(name: str, hyperparameters: Mapping[str, Any]) -> Editor:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (found {e['input']!r})" for e in error.errors()]
         known = ", ".join(settings_type.model_fields)
-        raise ValueError(f"hyperparameters of editor '{name}': {'; '.join(lines)}; it takes: {known or 'none'}") from error
+        raise ValueError(
+            f"hyperparameters of editor '{name}': {'; '.join(lines)}; it takes: {known or 'none'}"
+        ) from error
     made: Editor = kind(settings)
     return made

@@ -1,8 +1,8 @@
 """ROME: rank-one model editing (Meng et al. 2022, "Locating and editing factual associations in GPT").
 
 One feed-forward layer is read as a linear memory W k = v. The edit inserts the association (k*, v*) by the rank-one
-update of the paper's eq. 2. With ``covariance: false`` the memory is taken to be white (C = I), as configurations in wide
-use have it: a different method over a chain, and on trial under its own name.
+update of the paper's eq. 2. With ``covariance: false`` the memory is taken to be white (C = I), as configurations in
+wide use have it: a different method over a chain, and on trial under its own name.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def subject_keys(loaded: LoadedModel, edit: EditRecord, layer: int, templates: S
         text = template.format(edit.prompt)
         end = subject_end(loaded.tokenizer, text, edit.subject)
         ids = torch.tensor([loaded.tokenizer(text)["input_ids"]], device=loaded.device)
-        with record(loaded, keys=[layer], outputs=[layer]) as seen, loaded.sites.only_layers_before(layer + 1) as backbone:
+        with (
+            record(loaded, keys=[layer], outputs=[layer]) as seen,
+            loaded.sites.only_layers_before(layer + 1) as backbone,
+        ):
             backbone(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
         keys.append(seen["key", layer][0, end])
         values.append(seen["h", layer][0, end])
@@ -58,9 +61,12 @@ def subject_keys(loaded: LoadedModel, edit: EditRecord, layer: int, templates: S
 
 
 def update_direction(key: Tensor, covariance: Tensor | None) -> Tensor:
-    """u = C^-1 k / |C^-1 k| in float64 (C = I: k / |k|), [d_ff]."""
-    direction = key.double() if covariance is None else torch.linalg.solve(covariance.double().to(key.device), key.double())
-    return direction / direction.norm()
+    """Direction u = C^-1 k / |C^-1 k| in float64 (C = I: k / |k|), [d_ff]."""
+    direction: Tensor = (
+        key.double() if covariance is None else torch.linalg.solve(covariance.double().to(key.device), key.double())
+    )
+    unit: Tensor = direction / direction.norm()
+    return unit
 
 
 def rank_one(value: Tensor, output: Tensor, key: Tensor, direction: Tensor) -> Tensor:
@@ -100,23 +106,31 @@ class Rome:
         }
 
     def value(self, loaded: LoadedModel, edit: EditRecord, resources: Resources) -> Step:
-        """Optimise v* in the model as it stands; independent of the covariance, so both variants share a first edit's."""
+        """Optimise v* in the model as it stands; it knows nothing of C, so both variants share a first edit's."""
         found = optimise_value(loaded, edit, self.layer(loaded), self.templates(resources), self.hyperparameters.value)
-        return Step({"value": found.value, "initial": found.initial}, {"trace": found.trace, "forwards": len(found.trace)})
+        return Step(
+            {"value": found.value, "initial": found.initial}, {"trace": found.trace, "forwards": len(found.trace)}
+        )
 
     def edit(self, loaded: LoadedModel, state: State, records: Sequence[EditRecord], resources: Resources) -> Step:
         """One rank-one update in the given state (which the caller does not install; this method does)."""
         edit, layer = records[-1], self.layer(loaded)
         if layer >= loaded.sites.n_layers:
-            raise EditError(f"ROME is to edit layer {layer}, but model '{loaded.spec.id}' has {loaded.sites.n_layers} layers")
+            raise EditError(
+                f"ROME is to edit layer {layer}, but model '{loaded.spec.id}' has {loaded.sites.n_layers} layers"
+            )
         with installed(loaded.model, state):
-            optimised = resources.value(self.value_fields(loaded, resources), edit, lambda: self.value(loaded, edit, resources))
+            optimised = resources.value(
+                self.value_fields(loaded, resources), edit, lambda: self.value(loaded, edit, resources)
+            )
             keys, outputs = subject_keys(loaded, edit, layer, self.templates(resources))
         mean, bare = keys.double().mean(0), keys[0].double()
         covariance = resources.covariance(layer) if self.hyperparameters.covariance else None
         direction = update_direction(mean, covariance)
         # (W + r u^T) k is to be v* at the chosen key; with the mean key, W k is the mean of the outputs (W is linear).
-        exact, output = (bare, outputs[0]) if self.hyperparameters.residual_key == "bare" else (mean, outputs.double().mean(0))
+        exact, output = (
+            (bare, outputs[0]) if self.hyperparameters.residual_key == "bare" else (mean, outputs.double().mean(0))
+        )
         left = rank_one(optimised.tensors["value"].to(direction.device), output, exact, direction)
         tensors = low_rank(loaded.sites.down_proj_weight(layer), left[:, None].cpu(), direction[None].cpu())
         return Step(tensors, {**optimised.info, "norm": float(left.norm()), "key_alignment": float(exact @ direction)})

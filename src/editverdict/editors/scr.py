@@ -1,6 +1,6 @@
 """SCR: knowledge kept as text, retrieved, confirmed by the model itself, and answered from the context.
 
-Source: He, Song and Sun 2025 (arXiv 2503.05212), written from the description of the method: (1) semantic filtering finds
+Source: He, Song and Sun 2025 (arXiv 2503.05212), written from the method's description: (1) semantic filtering finds
 the top-k stored texts for a query, (2) the language model confirms which of them bears on it, (3) in scope, the
 confirmed text goes into the context; out of scope, the query is answered directly. The weights never change.
 """

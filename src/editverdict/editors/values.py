@@ -1,7 +1,8 @@
-"""Optimised values: the output that a feed-forward layer should give at the subject so that the model says the new object.
+"""Optimised values: what a feed-forward layer should put out at the subject so that the model says the new object.
 
-Source: Meng et al. 2022 (ROME), section 3.1 step 2, eq. 4. Only the layers above the edited one are run in the loop (the
-hidden state below does not depend on the value), and logits are taken only at the positions that the loss reads.
+Source: Meng et al. 2022 (ROME), section 3.1 step 2, eq. 4. Only what the value can change is run in the loop: layers
+above the edited one, the tokens from the subject's last one on (keys and values of those before are computed once), and
+logits only at the positions that the loss reads.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
+from transformers import DynamicCache
 
 from editverdict.capture.passes import record
 from editverdict.data.records import EditRecord
@@ -55,7 +57,9 @@ class _Rows:
     """The sentences of the loss, padded on the right: one per context template, and the KL row last."""
 
     ids: Tensor
-    mask: Tensor
+    """[rows, t] token ids."""
+    lengths: Tensor
+    """[rows] tokens of each row."""
     lookup: Tensor
     """[rows] position of the subject's last token, where delta is added."""
     first: Tensor
@@ -63,36 +67,38 @@ class _Rows:
     targets: Tensor
     """[m] target token ids."""
 
+    @property
+    def mask(self) -> Tensor:
+        """[rows, t] 1 for tokens, 0 for padding."""
+        return (torch.arange(self.ids.shape[1]) < self.lengths[:, None]).long().to(self.ids.device)
 
-def _sentences(loaded: LoadedModel, record_: EditRecord, templates: Sequence[str]) -> _Rows:
+
+def _sentences(loaded: LoadedModel, edit: EditRecord, templates: Sequence[str]) -> _Rows:
     tokenizer = loaded.tokenizer
-    targets = target_ids(tokenizer, record_.target_new)
+    targets = target_ids(tokenizer, edit.target_new)
     rows: list[list[int]] = []
     lookup: list[int] = []
     first: list[int] = []
     for template in templates:
-        text = template.format(record_.prompt)
+        text = template.format(edit.prompt)
         ids = tokenizer(text)["input_ids"]
         first.append(len(ids) - 1)
-        lookup.append(subject_end(tokenizer, text, record_.subject))
+        lookup.append(subject_end(tokenizer, text, edit.subject))
         rows.append([*ids, *targets[:-1]])
-    kl_text = f"{record_.subject} is a"
+    kl_text = f"{edit.subject} is a"
     rows.append(list(tokenizer(kl_text)["input_ids"]))
-    lookup.append(subject_end(tokenizer, kl_text, record_.subject))
-    width = max(map(len, rows))
-    ids_ = torch.full((len(rows), width), int(tokenizer.pad_token_id), dtype=torch.long)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    lookup.append(subject_end(tokenizer, kl_text, edit.subject))
+    ids_ = torch.full((len(rows), max(map(len, rows))), int(tokenizer.pad_token_id), dtype=torch.long)
     for row, tokens in enumerate(rows):
         ids_[row, : len(tokens)] = torch.tensor(tokens)
-        mask[row, : len(tokens)] = 1
-    device = loaded.device
-    return _Rows(ids_.to(device), mask.to(device), torch.tensor(lookup), torch.tensor(first), torch.tensor(targets))
+    lengths = torch.tensor([len(tokens) for tokens in rows])
+    return _Rows(ids_.to(loaded.device), lengths, torch.tensor(lookup), torch.tensor(first), torch.tensor(targets))
 
 
 @torch.no_grad()
 def _below(loaded: LoadedModel, rows: _Rows, layer: int) -> tuple[Tensor, Tensor]:
     """Output of decoder layer ``layer`` [rows, t, d] and its feed-forward output at the lookup positions [rows, d]."""
-    n = torch.arange(len(rows.lookup))
+    everywhere = torch.arange(len(rows.lookup))
     seen: dict[str, Tensor] = {}
 
     def keep_output(_module: Any, _args: Any, output: Any) -> None:
@@ -104,16 +110,79 @@ def _below(loaded: LoadedModel, rows: _Rows, layer: int) -> tuple[Tensor, Tensor
             backbone(input_ids=rows.ids, attention_mask=rows.mask, use_cache=False)
     finally:
         handle.remove()
-    return seen["layer"], recorded["h", layer][n, rows.lookup]
+    return seen["layer"], recorded["h", layer][everywhere, rows.lookup]
 
 
-def _losses(loaded: LoadedModel, rows: _Rows, hidden: Tensor, kl_before: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+class _Suffixes:
+    """The upper layers from the subject's last token on: what stands before it cannot depend on the value.
+
+    Keys and values of the tokens before are computed once; every iteration then runs the few tokens from the lookup
+    position to the end of each row. Both parts are padded on the right, and masks and position ids bridge the gap.
+    """
+
+    def __init__(self, loaded: LoadedModel, rows: _Rows, below: Tensor, layer: int) -> None:
+        self._loaded, self._layer = loaded, layer
+        device, count = below.device, len(rows.lookup)
+        before, after = rows.lookup, rows.lengths - rows.lookup
+        self._width, self._span = int(before.max()), int(after.max())
+        columns = torch.arange(self._span)
+        source = (before[:, None] + columns).clamp(max=below.shape[1] - 1)
+        self.hidden = below[torch.arange(count)[:, None], source]
+        self._positions = (before[:, None] + columns).to(device)
+        own = (columns < after[:, None]).long()
+        past = (torch.arange(self._width) < before[:, None]).long()
+        self._mask = torch.cat([past, own], dim=1).to(device)
+        self._past = self._keys_and_values(below[:, : self._width], past.to(device)) if self._width else []
+
+    @torch.no_grad()
+    def _keys_and_values(self, hidden: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
+        cache = DynamicCache(config=self._loaded.model.config)
+        # A row without any token before its subject would have nothing to attend to; its column is masked later.
+        safe = mask.clone()
+        safe[:, 0] = 1
+        positions = torch.arange(hidden.shape[1], device=hidden.device).expand(hidden.shape[:2])
+        with self._loaded.sites.only_layers_from(self._layer + 1) as backbone:
+            backbone(
+                inputs_embeds=hidden, attention_mask=safe, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+        upper: list[Any] = cache.layers[self._layer + 1 :]
+        return [(own.keys, own.values) for own in upper]
+
+    def _cache(self) -> DynamicCache | None:
+        if not self._past:
+            return None
+        cache = DynamicCache(config=self._loaded.model.config)
+        # The cache reads its length off its first layer, which is not run here: it gets placeholders of that length.
+        keys, values = self._past[0]
+        for number in range(self._layer + 1):
+            cache.update(keys, values, number)
+        for number, (keys, values) in enumerate(self._past, start=self._layer + 1):
+            cache.update(keys, values, number)
+        return cache
+
+    def run(self, backbone: Any, delta: Tensor) -> Tensor:
+        """Final hidden states [rows, span, d]; column 0 is the lookup position, where delta is added."""
+        shift = torch.zeros_like(self.hidden[:, :1]) + delta
+        placed = torch.cat([self.hidden[:, :1] + shift, self.hidden[:, 1:]], dim=1)
+        cache = self._cache()
+        result: Tensor = backbone(
+            inputs_embeds=placed,
+            attention_mask=self._mask,
+            position_ids=self._positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+        return result
+
+
+def _losses(
+    loaded: LoadedModel, rows: _Rows, hidden: Tensor, kl_before: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Negative log likelihood per context [rows - 1], KL(now || before), and the KL row's log-probabilities."""
     count, length = len(rows.first), len(rows.targets)
-    positions = rows.first[:, None] + torch.arange(length)
-    wanted = hidden[torch.arange(count)[:, None], positions]
-    kl_state = hidden[-1, rows.lookup[-1]][None]
-    logits = loaded.sites.logits(torch.cat([wanted.reshape(count * length, -1), kl_state]))
+    columns = (rows.first - rows.lookup[:-1])[:, None] + torch.arange(length)
+    wanted = hidden[torch.arange(count)[:, None], columns]
+    logits = loaded.sites.logits(torch.cat([wanted.reshape(count * length, -1), hidden[-1, :1]]))
     log_probs = functional.log_softmax(logits.float(), dim=-1)
     nll = -log_probs[:-1].reshape(count, length, -1)[:, torch.arange(length), rows.targets].mean(1)
     now = log_probs[-1]
@@ -145,14 +214,13 @@ def optimise_value(
     start = outputs[0].detach().clone()
     delta = torch.zeros_like(start, requires_grad=True)
     optimiser = torch.optim.Adam([delta], lr=settings.learning_rate)
-    everywhere = torch.arange(len(rows.lookup))
+    suffixes = _Suffixes(loaded, rows, below, layer)
     limit = settings.clamp_factor * float(start.norm())
     kl_before: Tensor | None = None
     trace: list[dict[str, float]] = []
     with loaded.sites.only_layers_from(layer + 1) as backbone:
         for step in range(settings.steps):
-            placed = below.index_put((everywhere, rows.lookup), delta.expand(len(everywhere), -1), accumulate=True)
-            hidden = backbone(inputs_embeds=placed, attention_mask=rows.mask, use_cache=False).last_hidden_state
+            hidden = suffixes.run(backbone, delta)
             nll, kl, now = _losses(loaded, rows, hidden, kl_before)
             kl_before = now if kl_before is None else kl_before
             decay = settings.weight_decay * delta.norm() ** settings.decay_power / start.norm() ** 2
@@ -160,7 +228,9 @@ def optimise_value(
             terms = {"loss": loss, "nll": nll.mean(), "kl": settings.kl_factor * kl, "decay": decay}
             trace.append({name: float(term.detach()) for name, term in terms.items()})
             if not torch.isfinite(loss):
-                raise EditError(f"edit '{edit.id}': the loss is {trace[-1]['loss']} at step {step}; lower the learning rate")
+                raise EditError(
+                    f"edit '{edit.id}': the loss is {trace[-1]['loss']} at step {step}; lower the learning rate"
+                )
             if trace[-1]["loss"] < settings.early_stop or step == settings.steps - 1:
                 break
             optimiser.zero_grad()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def tensor_bytes(tensor: Tensor) -> memoryview:
     """The raw bytes of a tensor, row-major, whatever its dtype and device."""
     flat = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
-    return memoryview(flat.numpy())
+    return memoryview(flat.numpy().data)
 
 
 def hash_tensors(named: Iterable[tuple[str, Tensor]]) -> str:

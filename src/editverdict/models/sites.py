@@ -30,8 +30,8 @@ class Sites:
             return self.model.get_submodule(path)
         except AttributeError as error:
             raise SiteError(
-                f"architecture '{self.spec.id}': {what} expected at '{path}', but {type(self.model).__name__} has no such "
-                "module; correct the path in specs/models/architectures.yaml or name another architecture"
+                f"architecture '{self.spec.id}': {what} expected at '{path}', but {type(self.model).__name__} has no "
+                "such module; correct the path in specs/models/architectures.yaml or name another architecture"
             ) from error
 
     @property
@@ -60,7 +60,7 @@ class Sites:
         found = self._get(self.spec.down_proj.format(number), "down-projection")
         if not isinstance(found, nn.Linear):
             raise SiteError(
-                f"'{self.spec.down_proj.format(number)}' is a {type(found).__name__}; only nn.Linear weights can be edited"
+                f"'{self.spec.down_proj.format(number)}' is a {type(found).__name__}; only nn.Linear can be edited"
             )
         return found
 

@@ -81,7 +81,7 @@ def _converted_folder(source: PackagedFile) -> Path:
             plain = type(model)(config)
             plain.load_state_dict(model.state_dict())
             plain.tie_weights()
-            plain.generation_config = GenerationConfig(
+            plain.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
                 bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
             )
             draft = Path(tempfile.mkdtemp(dir=target.parent, prefix="draft-"))
@@ -99,24 +99,32 @@ def _hub_folder(source: HubSource) -> Path:
     try:
         return Path(
             snapshot_download(
-                source.repo, revision=source.revision, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+                source.repo,
+                revision=source.revision,
+                allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"],
             )
         )
     except Exception as error:
         raise ModelLoadError(
-            f"model '{source.repo}' (revision {source.revision}) is neither a folder here nor could it be fetched from the "
-            f"hub: {type(error).__name__}: {error}. Check the spelling, the network, or pass a folder: --model PATH"
+            f"model '{source.repo}' (revision {source.revision}) is neither a folder here nor could it be fetched from "
+            f"the hub: {type(error).__name__}: {error}. Check the spelling, the network, or pass a folder: --model PATH"
         ) from error
 
 
 def _folder(source: FolderSource) -> Path:
     path = Path(source.path).expanduser()
     if not path.is_dir():
-        raise ModelLoadError(f"model folder '{path}' does not exist; expected a folder with config.json and *.safetensors")
+        raise ModelLoadError(
+            f"model folder '{path}' does not exist; expected a folder with config.json and *.safetensors"
+        )
     if not (path / "config.json").exists():
-        raise ModelLoadError(f"model folder '{path}' has no config.json; found {sorted(p.name for p in path.iterdir())[:8]}")
+        raise ModelLoadError(
+            f"model folder '{path}' has no config.json; found {sorted(p.name for p in path.iterdir())[:8]}"
+        )
     if not list(path.glob("*.safetensors")):
-        raise ModelLoadError(f"model folder '{path}' has no *.safetensors; pickled weights are not loaded, convert them first")
+        raise ModelLoadError(
+            f"model folder '{path}' has no *.safetensors; pickled weights are not loaded, convert them first"
+        )
     return path
 
 
@@ -138,17 +146,19 @@ def quiet_transformers() -> Iterator[None]:
     from transformers.utils import logging
 
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         logging.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _random_model(source: RandomSource, resolve: Callable[[str], ModelSpec], settings: dict[str, Any]) -> tuple[Any, Any]:
+def _random_model(
+    source: RandomSource, resolve: Callable[[str], ModelSpec], settings: dict[str, Any]
+) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     like = resolve(source.like).source
@@ -165,7 +175,7 @@ def _random_model(source: RandomSource, resolve: Callable[[str], ModelSpec], set
     # Initialisation draws from torch's global generator: fork it, so that nothing outside depends on this.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(source.seed)
-        model = AutoModelForCausalLM.from_config(config, **settings)
+        model = AutoModelForCausalLM.from_config(config, **settings)  # type: ignore[no-untyped-call]
     return model, AutoTokenizer.from_pretrained(folder)
 
 
@@ -218,7 +228,7 @@ def load_model(
     )
     sites = Sites(model, architecture)
     if spec.layers.measured[-1] >= sites.n_layers:
-        raise ModelLoadError(f"model '{spec.id}' has {sites.n_layers} layers, but its spec measures layer {spec.layers.measured[-1]}")
+        raise ModelLoadError(
+            f"model '{spec.id}' has {sites.n_layers} layers, but its spec measures layer {spec.layers.measured[-1]}"
+        )
     return LoadedModel(spec, model, tokenizer, sites, identity, device)
-
-

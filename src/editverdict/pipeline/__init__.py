@@ -1,0 +1,1 @@
+"""The composition root: matrix of cases, recipes of artifacts, producers, measurements, rows."""

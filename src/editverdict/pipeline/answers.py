@@ -99,7 +99,9 @@ def _produce(trial: Trial, model_id: str, asked: Asked, draft: Draft) -> None:
         answering = _enter(trial, model_id, asked, stack)
         if asked.gold:
             # The perfect retriever: the statement where the edit is meant, nothing where it is not.
-            prompts = [answer_with_context("" if q.dimension == "loc" else statements[q.edit_id], q.prompt) for q in questions]
+            prompts = [
+                answer_with_context("" if q.dimension == "loc" else statements[q.edit_id], q.prompt) for q in questions
+            ]
         else:
             prompts = answering.prompts([q.prompt for q in questions])
         answers = greedy_answers(loaded.model, loaded.tokenizer, prompts, trial.protocol(model_id))
@@ -122,11 +124,11 @@ def _produce(trial: Trial, model_id: str, asked: Asked, draft: Draft) -> None:
 
 
 def _probabilities(trial: Trial, model_id: str, asked: Asked, given: dict[str, str]) -> list[dict[str, Any]]:
-    """log P of the new and the old object after the prompts that the model was given."""
+    """Log P of the new and the old object after the prompts that the model was given."""
     loaded = trial.model(model_id)
     comparisons = [c for record in asked.asked for c in comparisons_of(record)]
     pairs = [(given.get(prompt, prompt), target) for prompt, target in pairs_of(comparisons)]
-    scores = target_logprobs(loaded.model, loaded.tokenizer, pairs) if pairs else []
+    scores: list[float] = target_logprobs(loaded.model, loaded.tokenizer, pairs).tolist() if pairs else []
     return probability_rows(comparisons, scores)
 
 
@@ -140,9 +142,7 @@ class Answered:
     key: str
 
 
-def ask(
-    trial: Trial, model_id: str, many: Sequence[Asked], *, before: dict[str, str] | None = None
-) -> list[Answered]:
+def ask(trial: Trial, model_id: str, many: Sequence[Asked], *, before: dict[str, str] | None = None) -> list[Answered]:
     """Answers of several states, judged; several workers share the answering."""
     order = trial.offset(list(range(len(many))))
     jobs = [
@@ -163,7 +163,9 @@ def _judged(asked: Asked, artifact: Artifact, judge: LexicalJudge, before: dict[
     questions = _questions(asked)
     judged = rows_of(questions, [row["answer"] for row in stored], judge, before)
     probability = artifact.json("probability") if asked.probabilities else []
-    return Answered([{**row, **dict(verdict)} for row, verdict in zip(stored, judged, strict=True)], probability, artifact.key)
+    return Answered(
+        [{**row, **dict(verdict)} for row, verdict in zip(stored, judged, strict=True)], probability, artifact.key
+    )
 
 
 def answers_before(trial: Trial, model_id: str, records: Sequence[EditRecord]) -> dict[str, str]:
@@ -177,5 +179,3 @@ def unedited(trial: Trial, model_id: str, records: Sequence[EditRecord]) -> Answ
     before = answers_before(trial, model_id, records)
     (found,) = ask(trial, model_id, [Asked("unedited model", tuple(records), probabilities=True)], before=before)
     return found
-
-

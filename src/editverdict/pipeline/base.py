@@ -87,7 +87,7 @@ def _produce_base(trial: Trial, model_id: str, draft: Draft) -> None:
             states = seen["h", layer][batch.keep].cpu()
             probe.setdefault(layer, states[:512].clone())
             into = blocks.setdefault(layer, BlockMoments(states.shape[1], sample.n_blocks))
-            for number in rows.unique().tolist():
+            for number in sorted(set(rows.tolist())):
                 into.update(number, states[rows == number])
         key = seen["key", edit][batch.mask.bool()].cpu()
         if not keys:
@@ -125,7 +125,8 @@ def _layer_spectra(probe: Tensor, blocks: BlockMoments) -> tuple[dict[str, Tenso
 
 
 def _sigma(moments: Moments) -> Tensor:
-    return torch.linalg.eigvalsh(moments.scatter()).flip(0).clamp_min(0.0).sqrt()
+    values: Tensor = torch.linalg.eigvalsh(moments.scatter())
+    return values.flip(0).clamp_min(0.0).sqrt()
 
 
 def read_spectra(artifact: Artifact, layers: tuple[int, ...]) -> dict[int, LayerSpectra]:
@@ -200,7 +201,11 @@ def exact_layer(trial: Trial, model_id: str, layer: int) -> LayerSpectra:
     """A layer measured again from float64 activations by streaming QR, with its jackknife."""
     loaded, sample = trial.model(model_id), trial.sample(model_id)
     recipe = Recipe.of(
-        "exact-spectrum", SPECTRA_VERSION, model=loaded.identity.fields(), corpus=trial.corpus_key(model_id), layer=layer
+        "exact-spectrum",
+        SPECTRA_VERSION,
+        model=loaded.identity.fields(),
+        corpus=trial.corpus_key(model_id),
+        layer=layer,
     )
 
     def produce(draft: Draft) -> None:
@@ -210,7 +215,9 @@ def exact_layer(trial: Trial, model_id: str, layer: int) -> LayerSpectra:
         loaded.model.double()
         try:
             batches = batches_of(loaded, sample)
-            full_pass(loaded, batches, lambda batch, seen: rows.append(seen["h", layer][batch.keep].cpu()), outputs=[layer])
+            full_pass(
+                loaded, batches, lambda batch, seen: rows.append(seen["h", layer][batch.keep].cpu()), outputs=[layer]
+            )
         finally:
             loaded.model.to(before)
         x = torch.cat(rows)
@@ -230,7 +237,9 @@ def exact_layer(trial: Trial, model_id: str, layer: int) -> LayerSpectra:
 
     own = trial.store.build(recipe, produce).tensors()
     n_half, n_quarter = (int(value) for value in own["fractions"])
-    return LayerSpectra(layer, Spectrum.from_tensors(own), own["loo"], own["half"], own["quarter"], n_half, n_quarter, True)
+    return LayerSpectra(
+        layer, Spectrum.from_tensors(own), own["loo"], own["half"], own["quarter"], n_half, n_quarter, True
+    )
 
 
 # --------------------------------------------------------------------------- the paired subset
@@ -284,7 +293,10 @@ def subset(trial: Trial, model_id: str) -> Subset:
             tensors[f"states.{layer}"] = states
             moments = Moments(states.shape[1])
             moments.update(states)
-            tensors |= {f"basis.{layer}.{k}": t for k, t in spectrum_of(moments, activation_dtype=states.dtype).to_tensors().items()}
+            tensors |= {
+                f"basis.{layer}.{k}": t
+                for k, t in spectrum_of(moments, activation_dtype=states.dtype).to_tensors().items()
+            }
         draft.write_tensors(tensors)
 
     artifact = trial.store.build(recipe, produce)
@@ -294,7 +306,9 @@ def subset(trial: Trial, model_id: str) -> Subset:
         lower=[tensors[f"lower.{number}"].to(loaded.device) for number in range(len(batches))],
         states={layer: tensors[f"states.{layer}"] for layer in layers},
         bases={
-            layer: Spectrum.from_tensors({k.partition(f"basis.{layer}.")[2]: t for k, t in tensors.items() if k.startswith(f"basis.{layer}.")})
+            layer: Spectrum.from_tensors(
+                {k.partition(f"basis.{layer}.")[2]: t for k, t in tensors.items() if k.startswith(f"basis.{layer}.")}
+            )
             for layer in layers
         },
         block=torch.tensor([sample.block_of(int(text)) for text in row_texts(batches)]),

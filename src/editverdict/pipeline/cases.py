@@ -81,7 +81,9 @@ def _judged(trial: Trial, case: Case) -> Judged:
     region = region_of(claim)
     missing_definitions = [d.name for d in claim.definitions if d.name not in made.definitions]
     if missing_definitions:
-        raise KeyError(f"measurement '{claim.quantity}' gave no value for the definitions {missing_definitions} of '{claim.id}'")
+        raise KeyError(
+            f"measurement '{claim.quantity}' gave no value for the definitions {missing_definitions} of '{claim.id}'"
+        )
     primary = made.definitions[claim.primary.name]
     controls = [_control(control, made, primary, region) for control in claim.controls]
     checks = [_check(name, made) for name in claim.checks]
@@ -161,8 +163,14 @@ def _required(trial: Trial, case: Case) -> tuple[list[CheckResult], list[Control
         if row.verdict == "inconclusive":
             controls.append(
                 ControlResult(
-                    name=f"requires:{name}", role="positive", must="show", estimate=row.estimate, interval=row.interval,
-                    n_units=row.n_units, outcome="undecided", note=row.reason,
+                    name=f"requires:{name}",
+                    role="positive",
+                    must="show",
+                    estimate=row.estimate,
+                    interval=row.interval,
+                    n_units=row.n_units,
+                    outcome="undecided",
+                    note=row.reason,
                 )
             )
         else:

@@ -78,7 +78,8 @@ def _produce(trial: Trial, model_id: str, state: State, scale: float, draft: Dra
         record["norms"][str(layer)] = {k: float(v) for k, v in vars(change).items()}
         components = project(spectrum, states.double() - before.double())
         tensors[f"pooled.{layer}"] = torch.stack([pool(components, name) for name in POOLINGS])
-        tensors[f"unpaired.{layer}"] = pool(project(spectrum, states.double() - before.double()[shuffled]))
+        own = _base_components(trial, model_id, layer)
+        tensors[f"unpaired.{layer}"] = pool(components + own - own[shuffled])
         moments = Moments(states.shape[1])
         moments.update(states)
         edited = spectrum_of(moments, activation_dtype=states.dtype)
@@ -90,6 +91,16 @@ def _produce(trial: Trial, model_id: str, state: State, scale: float, draft: Dra
         record["checks"][str(layer)] = [outcome.ok, outcome.detail]
     draft.write_tensors(tensors)
     draft.write_json(record)
+
+
+def _base_components(trial: Trial, model_id: str, layer: int) -> Tensor:
+    """Projections of the base states [m, d], float32, kept in memory: an unpaired change is a paired one plus these."""
+    key = ("base-components", model_id, layer)
+    if key not in trial._memo:
+        spectrum = base.spectra(trial, model_id)[layer].spectrum
+        trial._memo[key] = project(spectrum, base.subset(trial, model_id).states[layer].double()).float()
+    found: Tensor = trial._memo[key]
+    return found
 
 
 def _derangement(sub: base.Subset) -> Tensor:

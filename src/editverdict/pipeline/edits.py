@@ -1,7 +1,7 @@
 """Artifacts of editing: optimised values, steps of chains, and the states they add up to.
 
-A chain's key is key_t = H(key_{t-1}, edit_t): every step is stored on its own, so a run that was killed at step 31 goes on
-at step 31, and a chain of 50 begins with the stored chain of 10.
+A chain's key is key_t = H(key_{t-1}, edit_t): every step is stored on its own, so a run killed at step 31 goes on at
+step 31, and a chain of 50 begins with the stored chain of 10.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ def step_recipe(trial: Trial, model_id: str, method_id: str, records: Sequence[E
         trial._memo[memo] = Recipe.of(
             "step",
             STEP_VERSION,
-            editor={"name": editor.name, "version": editor.version, "settings": editor.hyperparameters.model_dump(mode="json")},
+            editor={
+                "name": editor.name,
+                "version": editor.version,
+                "settings": editor.hyperparameters.model_dump(mode="json"),
+            },
             model=trial.model(model_id).identity.fields(),
             layer=trial.model(model_id).spec.layers.edit,
             corpus=trial.corpus_key(model_id),

@@ -32,7 +32,14 @@ def cases_of(library: SpecLibrary, profile: ProfileSpec, claim: ClaimSpec) -> li
     ]
 
 
-def matrix(library: SpecLibrary, profile: ProfileSpec, suites: Iterable[str] = ("hypotheses", "benchmark")) -> list[Case]:
+def matrix(
+    library: SpecLibrary, profile: ProfileSpec, suites: Iterable[str] = ("hypotheses", "benchmark")
+) -> list[Case]:
     """All cases of a profile in the given suites."""
     chosen = set(suites)
-    return [case for claim in planned_claims(library, profile) if claim.suite in chosen for case in cases_of(library, profile, claim)]
+    return [
+        case
+        for claim in planned_claims(library, profile)
+        if claim.suite in chosen
+        for case in cases_of(library, profile, claim)
+    ]

@@ -18,13 +18,13 @@ from editverdict.pipeline.trial import Trial
 from editverdict.store import Draft, Job, Recipe
 
 VERSION = 1
-SAMPLES_PER_DIMENSION = 5
+SAMPLES_PER_DIMENSION = 2.5
 """Both sides are measured on the same few texts: enough for a comparison of equals, little enough for 20 seeds."""
 
 
 def _sample(trial: Trial, model_id: str) -> TextSample:
     width = trial.model(model_id).sites.down_proj(0).out_features
-    return trial.sample(model_id).head(SAMPLES_PER_DIMENSION * width)
+    return trial.sample(model_id).head(int(SAMPLES_PER_DIMENSION * width))
 
 
 def _inner_rank(loaded: LoadedModel, sample: TextSample) -> float:
@@ -36,15 +36,18 @@ def _inner_rank(loaded: LoadedModel, sample: TextSample) -> float:
 
     full_pass(loaded, base.batches_of(loaded, sample), visit, outputs=list(moments))
     return median(
-        exp_entropy(torch.linalg.eigvalsh(own.scatter()).flip(0).clamp_min(0).sqrt()) / own.d for own in moments.values()
+        exp_entropy(torch.linalg.eigvalsh(own.scatter()).flip(0).clamp_min(0).sqrt()) / own.d
+        for own in moments.values()
     )
 
 
 def _random_twin(loaded: LoadedModel, seed: int) -> LoadedModel:
-    """The same configuration with fresh weights; drawn with torch's generator forked, so nothing outside depends on it."""
+    """The same configuration with fresh weights; torch's generator is forked, so nothing outside depends on it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        twin = type(loaded.model)(loaded.model.config).to(loaded.device, loaded.model.dtype).eval().requires_grad_(False)
+        twin = (
+            type(loaded.model)(loaded.model.config).to(loaded.device, loaded.model.dtype).eval().requires_grad_(False)
+        )
     return dataclasses.replace(loaded, model=twin, sites=Sites(twin, loaded.sites.spec))
 
 
@@ -57,8 +60,12 @@ def random_model_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]
 
     def job(seed: int | None) -> Job:
         recipe = Recipe.of(
-            "random-twin", VERSION, model=identity if seed is None else {**identity, "weights": "random", "shape": shape},
-            tokens=sample.hash, layers=list(loaded.spec.layers.inner), seed=seed,
+            "random-twin",
+            VERSION,
+            model=identity if seed is None else {**identity, "weights": "random", "shape": shape},
+            tokens=sample.hash,
+            layers=list(loaded.spec.layers.inner),
+            seed=seed,
         )
 
         def produce(draft: Draft) -> None:

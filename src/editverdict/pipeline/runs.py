@@ -25,7 +25,17 @@ from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Ledger
 
-PACKAGES = ("torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy", "scipy", "pytest", "pytest-xdist", "allure-pytest")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "faiss-cpu",
+    "numpy",
+    "scipy",
+    "pytest",
+    "pytest-xdist",
+    "allure-pytest",
+)
 STAGES = {
     "base-pass": "hidden states and spectra of the unedited model",
     "exact-spectrum": "exact mode (float64)",
@@ -50,7 +60,9 @@ def record(run_dir: Path, case: Case, judged: Judged) -> Row:
     if judged.pictures:
         file = run_dir / "evidence" / f"{case.slug}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"pictures": judged.pictures}, allow_nan=True).replace("NaN", "null").replace("Infinity", "null")
+        text = (
+            json.dumps({"pictures": judged.pictures}, allow_nan=True).replace("NaN", "null").replace("Infinity", "null")
+        )
         draft = file.with_suffix(f".{os.getpid()}.tmp")
         draft.write_text(text)
         draft.replace(file)
@@ -80,9 +92,12 @@ class ProgressFile:
 
 def git_state(folder: Path) -> dict[str, Any]:
     """Commit and dirty flag of the checkout that ``folder`` is in; None where it is not one."""
+
     def ask(*words: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True)
+            done = subprocess.run(
+                ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+            )
         except (OSError, subprocess.SubprocessError):
             return None
         return done.stdout.strip()
@@ -93,7 +108,11 @@ def git_state(folder: Path) -> dict[str, Any]:
 
 def manifest(trial: Trial, folder: Path, seconds: float | None) -> dict[str, Any]:
     """Everything that a reader needs to know about how a run was made."""
-    ledger = Ledger.read(events) if trial.run_dir and (events := trial.run_dir / "store-events.jsonl").exists() else trial.store.ledger
+    ledger = (
+        Ledger.read(events)
+        if trial.run_dir and (events := trial.run_dir / "store-events.jsonl").exists()
+        else trial.store.ledger
+    )
     sizes = trial.profile.sizes.model_dump()
     return {
         "editverdict": __version__,
@@ -128,7 +147,12 @@ def _stages(ledger: Ledger) -> list[dict[str, Any]]:
     counts = ledger.snapshot()
     order = [*STAGES, *sorted(set(counts) - set(STAGES))]
     return [
-        {"name": STAGES.get(kind, kind), "seconds": round(counts[kind].seconds, 1), "built": counts[kind].built, "reused": counts[kind].reused}
+        {
+            "name": STAGES.get(kind, kind),
+            "seconds": round(counts[kind].seconds, 1),
+            "built": counts[kind].built,
+            "reused": counts[kind].reused,
+        }
         for kind in order
         if kind in counts
     ]
@@ -146,7 +170,9 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
 
 
 def judge_claims(trial: Trial, rows: Sequence[Row], suites: Sequence[str]) -> list[ClaimVerdict]:
@@ -177,7 +203,9 @@ def _generality(rows: Sequence[Row], population: str) -> str:
     return f"{len(models)} of the claim's population ({population})"
 
 
-def finish(trial: Trial, folder: Path, suites: Sequence[str], seconds: float | None) -> tuple[list[Row], list[ClaimVerdict]]:
+def finish(
+    trial: Trial, folder: Path, suites: Sequence[str], seconds: float | None
+) -> tuple[list[Row], list[ClaimVerdict]]:
     """Judge the claims and write claims.json and manifest.json of a run folder."""
     if trial.run_dir is None:
         raise ValueError("a trial without a run folder has nothing to finish")
@@ -187,5 +215,3 @@ def finish(trial: Trial, folder: Path, suites: Sequence[str], seconds: float | N
     (trial.run_dir / "claims.json").write_text(json.dumps([c.model_dump(mode="json") for c in claims], indent=1))
     (trial.run_dir / "manifest.json").write_text(json.dumps(manifest(trial, folder, seconds), indent=1))
     return rows, claims
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 from collections.abc import Sequence
@@ -64,7 +65,15 @@ def load_library(folders: Sequence[Path]) -> SpecLibrary:
                 make_editor(method.editor, one)
             except ValueError as error:
                 file, _, line = library.places["methods", method.id].rpartition(":")
-                problems.append(SpecProblem(file, int(line), f"methods[{method.id}].hyperparameters", "hyperparameters of the editor", str(error)))
+                problems.append(
+                    SpecProblem(
+                        file,
+                        int(line),
+                        f"methods[{method.id}].hyperparameters",
+                        "hyperparameters of the editor",
+                        str(error),
+                    )
+                )
     if problems:
         raise SpecError(problems)
     return library
@@ -98,21 +107,26 @@ def own_model(library: SpecLibrary, where: str) -> ModelSpec:
     path = Path(where).expanduser()
     looks_like_path = path.exists() or where.startswith((".", "/", "~"))
     if looks_like_path and not path.is_dir():
-        raise UsageError(f"--model: no folder '{where}'; expected a folder with config.json and *.safetensors, or a hub id")
+        raise UsageError(
+            f"--model: no folder '{where}'; expected a folder with config.json and *.safetensors, or a hub id"
+        )
     if looks_like_path and not (path / "config.json").exists():
-        raise UsageError(f"--model: folder '{where}' has no config.json; found {sorted(p.name for p in path.iterdir())[:8]}")
+        raise UsageError(
+            f"--model: folder '{where}' has no config.json; found {sorted(p.name for p in path.iterdir())[:8]}"
+        )
     try:
         config = AutoConfig.from_pretrained(where)
     except Exception as error:
         raise UsageError(
-            f"--model: '{where}' is neither a folder here nor a model that the hub gives now ({type(error).__name__}); check the "
-            "spelling and the network, or pass a folder"
+            f"--model: '{where}' is neither a folder here nor a model that the hub gives now "
+            f"({type(error).__name__}); check the spelling and the network, or pass a folder"
         ) from error
     fitting = [a for a in library.architectures.values() if config.model_type in a.model_types]
     if not fitting:
         known = sorted(t for a in library.architectures.values() for t in a.model_types)
         raise UsageError(
-            f"--model: '{where}' is of type '{config.model_type}', and no architecture in specs/models covers it; known: {known}"
+            f"--model: '{where}' is of type '{config.model_type}', which no architecture in specs/models "
+            f"covers; known: {known}"
         )
     depth = int(config.num_hidden_layers)
     edit = min(max(round(RELATIVE_DEPTH * depth), 0), depth - 1)
@@ -145,10 +159,12 @@ def make_trial(options: Options, default_specs: Path, *, provenance: dict[str, A
     profile = library.profiles[options.profile]
     changes: dict[str, Any] = {}
     if options.model:
-        library.models[OWN_MODEL] = own_model(library, options.model)
+        models = {**library.models, OWN_MODEL: own_model(library, options.model)}
+        library = dataclasses.replace(library, models=models)
         changes["models"] = (OWN_MODEL,)
     if options.edits:
-        library.datasets[OWN_EDITS] = own_edits(options.edits)
+        datasets = {**library.datasets, OWN_EDITS: own_edits(options.edits)}
+        library = dataclasses.replace(library, datasets=datasets)
         changes["datasets"] = (OWN_EDITS,)
     if options.models:
         changes["models"] = _pick("models", options.models, list(library.models))

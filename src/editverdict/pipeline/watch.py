@@ -23,12 +23,28 @@ def run_suites(home: Path, run_dir: Path, workers: int, options: Sequence[str], 
     """Run both suites; return pytest's exit code (1 also where a claim was refuted)."""
     run_dir.mkdir(parents=True, exist_ok=True)
     command = [
-        sys.executable, "-m", "pytest", *SUITES, "-q", "--no-header", "--tb=short", "--allure-no-capture",
-        "--run-dir", str(run_dir), "--alluredir", str(run_dir / "allure-results"), *options,
+        sys.executable,
+        "-m",
+        "pytest",
+        *SUITES,
+        "-q",
+        "--no-header",
+        "--tb=short",
+        "--allure-no-capture",
+        "--run-dir",
+        str(run_dir),
+        "--alluredir",
+        str(run_dir / "allure-results"),
+        *options,
     ]
     if workers > 0:
         command += ["-n", str(workers)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     log = run_dir / "pytest.log"
     console.print(f"results go to {run_dir}; the log of pytest to {log.name} there", soft_wrap=True, highlight=False)
     with log.open("w") as out:

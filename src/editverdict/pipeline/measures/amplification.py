@@ -59,7 +59,9 @@ def _curves(trial: Trial, case: Case, groups: dict[str, Sequence[Change]], layer
     return {"kind": "amplification", "title": f"R_k after one edit, layer {layer}", "curves": curves, "one": 1.0}
 
 
-def _pictures(trial: Trial, case: Case, own: Sequence[Change], placebo: Sequence[Change], layers: Sequence[int]) -> list[dict[str, Any]]:
+def _pictures(
+    trial: Trial, case: Case, own: Sequence[Change], placebo: Sequence[Change], layers: Sequence[int]
+) -> list[dict[str, Any]]:
     groups = {method_of(case): own, "placebo": placebo}
     unpaired = _of_pooled(base.spectra(trial, case.model)[layers[0]].spectrum, own[0].unpaired[layers[0]])
     found = [_curves(trial, case, groups, layer) for layer in dict.fromkeys((layers[0], layers[-1]))]
@@ -94,8 +96,12 @@ def _slope_claim(trial: Trial, case: Case, slope: Callable[[Amplification], floa
         units_picture(
             case,
             f"Slope per {case.method} edit",
-            {str(case.method): [at(c, edited) for c in own], "placebo (comparator)": made.comparators["placebo"],
-             "proportional (negative)": made.controls["proportional"].units, "isotropic (positive)": made.controls["isotropic"].units},
+            {
+                str(case.method): [at(c, edited) for c in own],
+                "placebo (comparator)": made.comparators["placebo"],
+                "proportional (negative)": made.controls["proportional"].units,
+                "isotropic (positive)": made.controls["isotropic"].units,
+            },
         )
     )
     made.pictures += _pictures(trial, case, own, placebo, layers)
@@ -126,7 +132,7 @@ def r_slope(trial: Trial, case: Case) -> Measurement:
 
 @measure("c_slope")
 def c_slope(trial: Trial, case: Case) -> Measurement:
-    """Slope of log c_k on log σ_k per edit: 0 if the change ignores direction, 1 if it is proportional to the signal."""
+    """Slope of log c_k on log σ_k per edit: 0 if the change ignores direction, 1 if proportional to the signal."""
     return _slope_claim(trial, case, lambda found: found.exponent)
 
 
@@ -154,7 +160,15 @@ def share_above_one(trial: Trial, case: Case) -> Measurement:
         str(n): sum(amplified(trial, case.model, c, n).share_above(1.0) for c in own) / len(own) for n in layers
     }
     made.pictures.append(
-        units_picture(case, f"Share of directions with R_k > 1 per {case.method} edit", {str(case.method): [share(c) for c in own], "placebo (comparator)": made.comparators["placebo"], "unpaired (positive)": [unpaired(c) for c in own]})
+        units_picture(
+            case,
+            f"Share of directions with R_k > 1 per {case.method} edit",
+            {
+                str(case.method): [share(c) for c in own],
+                "placebo (comparator)": made.comparators["placebo"],
+                "unpaired (positive)": [unpaired(c) for c in own],
+            },
+        )
     )
     made.pictures += _pictures(trial, case, own, placebo, layers)
     return made
@@ -169,7 +183,9 @@ def mean_r(trial: Trial, case: Case) -> Measurement:
         return sum(read(amplified(trial, case.model, change, n)) for n in layers) / len(layers)
 
     def planted(change: Change) -> float:
-        spectrum = geometry.planted_near_null(base.spectra(trial, case.model)[layers[0]].spectrum, NEAR_NULL, exact=True)
+        spectrum = geometry.planted_near_null(
+            base.spectra(trial, case.model)[layers[0]].spectrum, NEAR_NULL, exact=True
+        )
         return _of_pooled(spectrum, change.pooled[layers[0]][0]).mean
 
     made = start(trial, case, own, f"{len(own)} single edits")
@@ -185,18 +201,31 @@ def mean_r(trial: Trial, case: Case) -> Measurement:
     made.notes["planted-near-null"] = f"smallest direction planted at {NEAR_NULL:g} σ_1, the changes as measured"
     made.comparators["placebo"] = [over_layers(c, readings["mean"]) for c in placebo]
     made.descriptive["by_layer"] = {
-        str(n): {name: sum(read(amplified(trial, case.model, c, n)) for c in own) / len(own) for name, read in readings.items()}
+        str(n): {
+            name: sum(read(amplified(trial, case.model, c, n)) for c in own) / len(own)
+            for name, read in readings.items()
+        }
         for n in layers
     }
     made.descriptive["first_and_last_tenth"] = _tenths(trial, case, own, placebo, layers[0])
     made.pictures.append(
-        units_picture(case, f"Mean R_k per {case.method} edit", {str(case.method): made.definitions["mean"].units, "without the largest": made.definitions["without-largest"].units, "placebo (comparator)": made.comparators["placebo"]})
+        units_picture(
+            case,
+            f"Mean R_k per {case.method} edit",
+            {
+                str(case.method): made.definitions["mean"].units,
+                "without the largest": made.definitions["without-largest"].units,
+                "placebo (comparator)": made.comparators["placebo"],
+            },
+        )
     )
     made.pictures += _pictures(trial, case, own, placebo, layers)
     return made
 
 
-def _tenths(trial: Trial, case: Case, own: Sequence[Change], placebo: Sequence[Change], layer: int) -> dict[str, list[float]]:
+def _tenths(
+    trial: Trial, case: Case, own: Sequence[Change], placebo: Sequence[Change], layer: int
+) -> dict[str, list[float]]:
     """Mean R_k in the first and last tenth of the spectrum, for the edit and its placebo."""
     found = {}
     for name, many in ((str(case.method), own), ("placebo", placebo)):

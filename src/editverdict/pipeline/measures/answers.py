@@ -43,7 +43,9 @@ def _single_answers(
     for chain in chains:
         parts = [next(found) for _ in chain]
         together.append(
-            Answered([row for p in parts for row in p.rows], [row for p in parts for row in p.probability], parts[0].key)
+            Answered(
+                [row for p in parts for row in p.rows], [row for p in parts for row in p.probability], parts[0].key
+            )
         )
     return together
 
@@ -100,7 +102,12 @@ def _examples(title: str, limit: int = 12, **many: Answered) -> dict[str, Any]:
     for number, row in enumerate(first[:limit]):
         said = [many[name].rows[number]["answer"].strip()[:60] for name in names]
         rows.append([row["dimension"], row["kind"], row["prompt"], row["accepted"][0], *said])
-    return {"kind": "answers", "title": title, "columns": ["dimension", "kind", "prompt", "expected", *names], "rows": rows}
+    return {
+        "kind": "answers",
+        "title": title,
+        "columns": ["dimension", "kind", "prompt", "expected", *names],
+        "rows": rows,
+    }
 
 
 def _complete(name: str, answered: Sequence[Answered], chains: Sequence[Chain]) -> dict[str, Any]:
@@ -120,9 +127,7 @@ def _mean(values: Sequence[float]) -> float:
 def _describe(trial: Trial, case: Case, made: Measurement, chains: Sequence[Chain], length: int) -> None:
     made.edits = length
     made.resolution = 1 / (4 * length)
-    made.stands_on = (
-        f"{case.subject}, {len(chains)} chains of {length} edits, protocol {trial.profile.protocol.id}, judge {trial.profile.judge}"
-    )
+    made.stands_on = f"{case.subject}, {len(chains)} chains of {length} edits, protocol {trial.profile.protocol.id}, judge {trial.profile.judge}"
     base = unedited(trial, case.model, _everything(chains))
     made.descriptive["scores"] = _table(unedited=[base]) | made.descriptive.get("scores", {})
     known = {r["edit_id"] + r["prompt"]: r["correct"] for r in base.rows if r["dimension"] == "loc"}
@@ -150,18 +155,31 @@ def average_drop(trial: Trial, case: Case) -> Measurement:
     resolution = 1 / (4 * length)
 
     def drop(singles_: Sequence[Answered], chain: Sequence[Answered], locality: Locality = "accuracy") -> Estimate:
-        return t_interval([average(a, locality) - average(b, locality) for a, b in zip(singles_, chain, strict=True)], resolution=resolution)
+        return t_interval(
+            [average(a, locality) - average(b, locality) for a, b in zip(singles_, chain, strict=True)],
+            resolution=resolution,
+        )
 
     made = Measurement({"locality-accuracy": drop(alone, after), "locality-eq4": drop(alone, after, "eq4")})
     made.controls["ten-fold"] = drop(alone, gross)
-    made.controls["no-op"] = t_interval([a - b for a, b in zip(_per_chain(base, chains), [average(x) for x in idle], strict=True)])
+    made.controls["no-op"] = t_interval(
+        [a - b for a, b in zip(_per_chain(base, chains), [average(x) for x in idle], strict=True)]
+    )
     made.checks |= _headroom("headroom-single-avg", _mean([average(a) for a in alone]), "average of single edits")
     made.checks |= _complete("answers-complete", after, chains)
     made.descriptive["scores"] = _table(single=alone, sequential=after, ten_fold=gross)
     _describe(trial, case, made, chains, length)
     made.recipes = [one.key for one in (*alone, *after)]
     made.pictures += [
-        units_picture(case, f"Drop from single to {length} sequential {method} edits, per chain", {method: made.definitions["locality-accuracy"].units, "no-op (negative)": made.controls["no-op"].units, "ten-fold (positive)": made.controls["ten-fold"].units}),
+        units_picture(
+            case,
+            f"Drop from single to {length} sequential {method} edits, per chain",
+            {
+                method: made.definitions["locality-accuracy"].units,
+                "no-op (negative)": made.controls["no-op"].units,
+                "ten-fold (positive)": made.controls["ten-fold"].units,
+            },
+        ),
         _examples("Answers before and after, first chain", single=alone[0], sequential=after[0]),
     ]
     return made
@@ -183,7 +201,10 @@ def horizon(trial: Trial, method: str) -> int:
     if spec.horizon is None:
         raise NotHere(f"the paper reports no collapse of {method} at any T, so the claim has no horizon")
     if longest < spec.horizon:
-        raise NotHere(f"needs T ≥ {spec.horizon} ({spec.horizon_ref}); the longest chain of profile '{trial.profile.id}' has {longest}")
+        raise NotHere(
+            f"needs T ≥ {spec.horizon} ({spec.horizon_ref}); the longest chain of profile '{trial.profile.id}' "
+            f"has {longest}"
+        )
     return spec.horizon
 
 
@@ -215,8 +236,12 @@ def retention_ratio(trial: Trial, case: Case) -> Measurement:
     found = sum(len(one.rows) for one in after)
     made.checks |= passed("answers-complete", found == wanted, f"{found} answers to {wanted} questions")
     usable = all(rel_of(a) > 0 for a in alone)
-    made.definitions["generated"] = _ratios(after, alone, rel_of, length) if usable else missing(note="single edits score 0")
-    made.definitions["efficacy"] = _ratios(after, alone, efficacy, length) if all(efficacy(a) > 0 for a in alone) else missing()
+    made.definitions["generated"] = (
+        _ratios(after, alone, rel_of, length) if usable else missing(note="single edits score 0")
+    )
+    made.definitions["efficacy"] = (
+        _ratios(after, alone, efficacy, length) if all(efficacy(a) > 0 for a in alone) else missing()
+    )
     if usable:
         made.controls["singles-again"] = _ratios(again, alone, rel_of, length)
         made.controls["ten-fold"] = _ratios(gross, alone, rel_of, length)
@@ -228,7 +253,16 @@ def retention_ratio(trial: Trial, case: Case) -> Measurement:
     made.resolution = 1 / length
     made.recipes = [one.key for one in after]
     made.pictures += [
-        units_picture(case, f"Retention after {length} {method} edits", {method: made.definitions["generated"].units, "singles-again (negative)": made.controls.get("singles-again", missing()).units, "ten-fold (positive)": made.controls.get("ten-fold", missing()).units, "placebo (comparator)": made.comparators.get("placebo", [])}),
+        units_picture(
+            case,
+            f"Retention after {length} {method} edits",
+            {
+                method: made.definitions["generated"].units,
+                "singles-again (negative)": made.controls.get("singles-again", missing()).units,
+                "ten-fold (positive)": made.controls.get("ten-fold", missing()).units,
+                "placebo (comparator)": made.comparators.get("placebo", []),
+            },
+        ),
         _examples("Answers before and after, first chain", single=alone[0], sequential=after[0]),
     ]
     return made
@@ -245,19 +279,27 @@ def _again(
     found = []
     for chain, state in zip(chains, states, strict=True):
         own = singles(trial, case.model, method, chain)
-        asked = [Asked(f"{method} single edits again", (r,), s, removed=state, dimensions=("rel",)) for r, s in zip(chain, own, strict=True)]
+        asked = [
+            Asked(f"{method} single edits again", (r,), s, removed=state, dimensions=("rel",))
+            for r, s in zip(chain, own, strict=True)
+        ]
         parts = ask(trial, case.model, asked, before=before)
         found.append(Answered([row for p in parts for row in p.rows], [], parts[0].key))
     return found
 
 
-def _amid_placebo(trial: Trial, case: Case, method: str, chains: Sequence[Chain], before: dict[str, str]) -> list[Answered]:
+def _amid_placebo(
+    trial: Trial, case: Case, method: str, chains: Sequence[Chain], before: dict[str, str]
+) -> list[Answered]:
     """Each single edit together with the random updates of the placebo chain of the same length and norms."""
     found = []
     for chain in chains:
         noise = steps(trial, case.model, f"placebo:{method}", chain)
         own = singles(trial, case.model, method, chain)
-        asked = [Asked(f"{method} single edits amid placebo", (r,), (*s, *noise), dimensions=("rel",)) for r, s in zip(chain, own, strict=True)]
+        asked = [
+            Asked(f"{method} single edits amid placebo", (r,), (*s, *noise), dimensions=("rel",))
+            for r, s in zip(chain, own, strict=True)
+        ]
         parts = ask(trial, case.model, asked, before=before)
         found.append(Answered([row for p in parts for row in p.rows], [], parts[0].key))
     return found
@@ -290,7 +332,10 @@ def scr_advantage(trial: Trial, case: Case) -> Measurement:
     resolution = 1 / (4 * length)
 
     def advantage(one: Sequence[Answered], locality: Locality = "accuracy") -> Estimate:
-        return t_interval([average(a, locality) - average(b, locality) for a, b in zip(one, after, strict=True)], resolution=resolution)
+        return t_interval(
+            [average(a, locality) - average(b, locality) for a, b in zip(one, after, strict=True)],
+            resolution=resolution,
+        )
 
     made = Measurement({"locality-accuracy": advantage(scr), "locality-eq4": advantage(scr, "eq4")})
     made.controls["irrelevant-memory"] = advantage(irrelevant)
@@ -302,7 +347,15 @@ def scr_advantage(trial: Trial, case: Case) -> Measurement:
     _describe(trial, case, made, chains, length)
     made.recipes = [one.key for one in (*after, *scr)]
     made.pictures += [
-        units_picture(case, f"SCR minus {method}, average of four dimensions, per chain", {"SCR": made.definitions["locality-accuracy"].units, "irrelevant-memory (negative)": made.controls["irrelevant-memory"].units, "gold-context (positive)": made.controls["gold-context"].units}),
+        units_picture(
+            case,
+            f"SCR minus {method}, average of four dimensions, per chain",
+            {
+                "SCR": made.definitions["locality-accuracy"].units,
+                "irrelevant-memory (negative)": made.controls["irrelevant-memory"].units,
+                "gold-context (positive)": made.controls["gold-context"].units,
+            },
+        ),
         _examples("Answers, first chain", method=after[0], SCR=scr[0], gold=gold[0]),
     ]
     return made

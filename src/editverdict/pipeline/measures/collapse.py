@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from editverdict.geometry import spectrum as geometry
-from editverdict.inference.intervals import Estimate, bias_from_fractions, jackknife_interval, seeds_interval, t_interval
+from editverdict.inference.intervals import (
+    Estimate,
+    bias_from_fractions,
+    jackknife_interval,
+    seeds_interval,
+    t_interval,
+)
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.random_matrices import marchenko_pastur_quantiles, wishart_singular_values
 from editverdict.numerics.spectrum import exact_spectrum
@@ -58,9 +64,7 @@ def estimate(layers: Layers, statistic: Statistic) -> Estimate:
     some = next(iter(own.values()))
     n, blocks = some.spectrum.n, len(some.leave_out)
     full = statistic({layer: s.spectrum.sigma for layer, s in own.items()}, n)
-    left = [
-        statistic({layer: s.leave_out[b] for layer, s in own.items()}, n - n // blocks) for b in range(blocks)
-    ]
+    left = [statistic({layer: s.leave_out[b] for layer, s in own.items()}, n - n // blocks) for b in range(blocks)]
     half = statistic({layer: s.half for layer, s in own.items()}, some.n_half)
     quarter = statistic({layer: s.quarter for layer, s in own.items()}, some.n_quarter)
     return jackknife_interval(full, left, bias=bias_from_fractions(full, half, quarter))
@@ -85,13 +89,20 @@ def _common(trial: Trial, case: Case, layers: Layers) -> Measurement:
     record = base.base_pass(trial, model_id).json()
     some = next(iter(layers.by_layer.values())).spectrum
     enough = record["texts"] >= sizes.base_texts and some.n >= sizes.base_tokens and some.n > some.d
-    bad = [f"layer {layer}: {found['centred'][1]}" for layer, found in record["checks"].items() if not found["centred"][0]]
-    low = {n: s.spectrum.d - s.spectrum.n_identified for n, s in layers.by_layer.items() if s.spectrum.n_identified < s.spectrum.d}
+    bad = [
+        f"layer {layer}: {found['centred'][1]}" for layer, found in record["checks"].items() if not found["centred"][0]
+    ]
+    low = {
+        n: s.spectrum.d - s.spectrum.n_identified
+        for n, s in layers.by_layer.items()
+        if s.spectrum.n_identified < s.spectrum.d
+    }
     made = Measurement({}, recipes=[base.base_recipe(trial, model_id).key], n_samples=some.n)
     made.checks |= passed(
         "enough-samples",
         enough,
-        f"{record['texts']} texts, {some.n} tokens, d = {some.d}; wanted {sizes.base_texts}, {sizes.base_tokens} and more than d",
+        f"{record['texts']} texts, {some.n} tokens, d = {some.d}; "
+        f"wanted {sizes.base_texts}, {sizes.base_tokens} and more than d",
     )
     made.checks |= passed("centred-over-samples", not bad, "; ".join(bad) or "no null direction along (1, ..., 1)")
     made.checks |= passed(
@@ -99,7 +110,9 @@ def _common(trial: Trial, case: Case, layers: Layers) -> Measurement:
         not low,
         f"unidentified directions by layer: {low}" if low else f"all {some.d} directions identified in all layers",
     )
-    made.stands_on = f"{model_id}, {record['texts']} texts, {some.n} tokens, layers {', '.join(map(str, layers.by_layer))}"
+    made.stands_on = (
+        f"{model_id}, {record['texts']} texts, {some.n} tokens, layers {', '.join(map(str, layers.by_layer))}"
+    )
     made.descriptive |= {"n": some.n, "d": some.d, "texts": record["texts"], "layers_in_exact_mode": list(layers.again)}
     made.pictures.append(_spectrum_picture(layers))
     return made
@@ -187,10 +200,15 @@ def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
     random_ranks, own = random_model_ranks(trial, case.model)
     made.comparators["random-init"], made.comparator_subject["random-init"] = random_ranks, [own] * len(random_ranks)
     permuted, same = _permuted_ranks(trial, case.model)
-    made.comparators["coordinate-permuted"], made.comparator_subject["coordinate-permuted"] = permuted, [same] * len(permuted)
+    made.comparators["coordinate-permuted"], made.comparator_subject["coordinate-permuted"] = (
+        permuted,
+        [same] * len(permuted),
+    )
     made.notes["random-init"] = f"{len(random_ranks)} seeds; on the same texts the model has {own:.3f}"
     made.notes["coordinate-permuted"] = f"{len(permuted)} seeds; unpermuted, on the same tokens, {same:.3f}"
-    made.descriptive["by_layer"] = {str(n): primary(s.spectrum.sigma) / s.spectrum.d for n, s in layers.by_layer.items()}
+    made.descriptive["by_layer"] = {
+        str(n): primary(s.spectrum.sigma) / s.spectrum.d for n, s in layers.by_layer.items()
+    }
     made.pictures.insert(
         0,
         _units_picture(
@@ -213,13 +231,15 @@ def _permuted_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]:
     sub = base.subset(trial, model_id)
     inner = [layer for layer in trial.model(model_id).spec.layers.inner if layer in sub.states]
     seeds = trial.profile.sizes.random_seeds
-    recipe = Recipe.of("permuted-ranks", NULL_VERSION, subset=sub.key, layers=inner, seeds=seeds, seed=trial.profile.seed)
+    recipe = Recipe.of(
+        "permuted-ranks", NULL_VERSION, subset=sub.key, layers=inner, seeds=seeds, seed=trial.profile.seed
+    )
 
     def rank(x: np.ndarray) -> float:
         moments = Moments(x.shape[1])
         moments.update(torch.from_numpy(x))
         sigma = torch.linalg.eigvalsh(moments.scatter()).flip(0).clamp_min(0).sqrt()
-        return geometry.exp_entropy(sigma) / x.shape[1]
+        return float(geometry.exp_entropy(sigma)) / int(x.shape[1])
 
     def produce(draft: Draft) -> None:
         states = {layer: sub.states[layer].numpy() for layer in inner}
@@ -237,9 +257,7 @@ def _permuted_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]:
 # --------------------------------------------------------------------------- smallest direction
 def _min_ratio(layers: Layers, power: int) -> Statistic:
     index = {n: s.spectrum.index_min for n, s in layers.by_layer.items()}
-    return lambda sigmas, _n: median(
-        float(sigmas[n][index[n]] / sigmas[n][0]) ** power for n in layers.by_layer
-    )
+    return lambda sigmas, _n: median(float(sigmas[n][index[n]] / sigmas[n][0]) ** power for n in layers.by_layer)
 
 
 def _tail_share(layers: Layers) -> Statistic:
@@ -247,7 +265,7 @@ def _tail_share(layers: Layers) -> Statistic:
 
 
 def _planted_minimum(trial: Trial, model_id: str) -> tuple[list[float], float]:
-    """σ_min/σ_1 seen in exact mode when a direction is planted at 1e-8 σ_1 in real states: full and per left-out block."""
+    """σ_min/σ_1 that exact mode sees of a direction planted at 1e-8 σ_1 in real states: per left-out block, full."""
     sub = base.subset(trial, model_id)
     layer = min(sub.states)
     recipe = Recipe.of("planted-minimum", PLANT_VERSION, subset=sub.key, layer=layer, ratio=1e-8)
@@ -259,7 +277,7 @@ def _planted_minimum(trial: Trial, model_id: str) -> tuple[list[float], float]:
         def ratio(rows: Tensor) -> float:
             return geometry.sigma_min_ratio(exact_spectrum([rows], x.shape[1]))
 
-        blocks = sub.block.unique().tolist()
+        blocks = sorted(set(sub.block.tolist()))
         draft.write_json({"full": ratio(planted), "left": [ratio(planted[sub.block != b]) for b in blocks]})
 
     found = trial.store.build(recipe, produce).json()
@@ -278,7 +296,10 @@ def _smallest(trial: Trial, case: Case, power: int) -> Measurement:
     made.controls["gaussian"] = seeds_interval(null)
     left, full = _planted_minimum(trial, case.model)
     made.controls["planted-direction"] = jackknife_interval(full**power, [value**power for value in left])
-    by_layer = {str(n): float(s.spectrum.sigma[s.spectrum.index_min] / s.spectrum.sigma[0]) ** power for n, s in layers.by_layer.items()}
+    by_layer = {
+        str(n): float(s.spectrum.sigma[s.spectrum.index_min] / s.spectrum.sigma[0]) ** power
+        for n, s in layers.by_layer.items()
+    }
     made.descriptive |= {
         "by_layer": by_layer,
         "sigma_1": {str(n): float(s.spectrum.sigma[0]) for n, s in layers.by_layer.items()},
@@ -287,7 +308,15 @@ def _smallest(trial: Trial, case: Case, power: int) -> Measurement:
     }
     made.pictures.insert(
         0,
-        _units_picture(case, "Layers and controls", {"layers": list(by_layer.values()), "gaussian (negative)": null, "planted-direction (positive)": [full**power]}),
+        _units_picture(
+            case,
+            "Layers and controls",
+            {
+                "layers": list(by_layer.values()),
+                "gaussian (negative)": null,
+                "planted-direction (positive)": [full**power],
+            },
+        ),
     )
     return made
 
@@ -321,7 +350,9 @@ def sigma_min_over_floor(trial: Trial, case: Case) -> Measurement:
     made.controls["planted-direction"] = jackknife_interval(full / 1e-6, [value / 1e-6 for value in left])
     own = {str(n): float(s.spectrum.sigma[-1]) / floors[n] for n, s in layers.by_layer.items()}
     made.descriptive["by_layer"] = own
-    made.pictures.insert(0, _units_picture(case, "σ_min over the resolution limit, by layer", {"layers": list(own.values())}))
+    made.pictures.insert(
+        0, _units_picture(case, "σ_min over the resolution limit, by layer", {"layers": list(own.values())})
+    )
     return made
 
 
@@ -346,7 +377,11 @@ def excess_decay(trial: Trial, case: Case) -> Measurement:
     made.descriptive["by_layer"] = own
     made.pictures.insert(
         0,
-        _units_picture(case, "Decay beyond noise, by layer", {"layers": list(own.values()), "gaussian (negative)": null, "power-law (positive)": planted}),
+        _units_picture(
+            case,
+            "Decay beyond noise, by layer",
+            {"layers": list(own.values()), "gaussian (negative)": null, "power-law (positive)": planted},
+        ),
     )
     return made
 
@@ -360,7 +395,9 @@ def last_layer_rank(trial: Trial, case: Case) -> Measurement:
     def ratio(rank: Callable[[Tensor], float], last: int, inner: Sequence[int]) -> Statistic:
         return lambda sigmas, _n: rank(sigmas[last]) / median(rank(sigmas[layer]) for layer in inner)
 
-    made.definitions = {d.name: estimate(layers, ratio(RANKS[d.name], layers.last, layers.inner)) for d in case.claim.definitions}
+    made.definitions = {
+        d.name: estimate(layers, ratio(RANKS[d.name], layers.last, layers.inner)) for d in case.claim.definitions
+    }
     primary = RANKS[case.claim.primary.name]
     sigmas = {n: s.spectrum.sigma for n, s in layers.by_layer.items()}
     shuffled = [
@@ -376,7 +413,10 @@ def last_layer_rank(trial: Trial, case: Case) -> Measurement:
         _units_picture(
             case,
             "Last layer against inner layers",
-            {"last layer": [ratio(primary, layers.last, layers.inner)(sigmas, 0)], "shuffled-layers (negative)": shuffled},
+            {
+                "last layer": [ratio(primary, layers.last, layers.inner)(sigmas, 0)],
+                "shuffled-layers (negative)": shuffled,
+            },
         ),
     )
     return made

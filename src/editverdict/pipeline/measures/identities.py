@@ -14,11 +14,11 @@ from editverdict.inference.intervals import t_interval
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.spectrum import spectrum_of
 from editverdict.pipeline import base
+from editverdict.pipeline.changes import changes
 from editverdict.pipeline.edits import steps
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.perturbation import (
-    changes,
     common_checks,
     edited_and_later,
     method_of,
@@ -34,7 +34,7 @@ EVERY = 4
 def amplification_identity(trial: Trial, case: Case) -> Measurement:
     """RMS of hidden states along u_k against σ_k/√n (Eq. 10) and R_k by both forms of Eq. 11, per block of texts."""
     sub, layers = base.subset(trial, case.model), edited_and_later(trial, case.model)
-    blocks = sub.block.unique().tolist()
+    blocks = sorted(set(sub.block.tolist()))
     chosen = sorted({layers[0], layers[-1]})
 
     def deviation(rows: Tensor, *, centred: bool) -> float:
@@ -59,7 +59,14 @@ def amplification_identity(trial: Trial, case: Case) -> Measurement:
     made.controls["uncentred"] = t_interval(units(centred=False))
     made.stands_on = f"{case.model}, {len(sub.tokens)} tokens in {len(blocks)} blocks, layers {chosen}"
     made.pictures.append(
-        units_picture(case, "Deviation of the two sides", {"centred": made.definitions["relative-error"].units, "uncentred (negative)": made.controls["uncentred"].units})
+        units_picture(
+            case,
+            "Deviation of the two sides",
+            {
+                "centred": made.definitions["relative-error"].units,
+                "uncentred (negative)": made.controls["uncentred"].units,
+            },
+        )
     )
     return made
 
@@ -71,30 +78,39 @@ def telescoping_residual(trial: Trial, case: Case) -> Measurement:
     length = chain_length(trial, case)
     chain = steps(trial, case.model, method, trial.chains(str(case.dataset))[0][:length])
     blocks, states = _states_along(trial, case.model, chain, layers)
-    names = blocks.unique().tolist()
+    names = sorted(set(blocks.tolist()))
 
     def residual(block: int, leave_out: int | None) -> float:
         worst, rows = 0.0, blocks == block
         for layer in layers:
             total = (states[-1][layer] - states[0][layer])[rows]
-            parts = sum(
-                (states[t + 1][layer] - states[t][layer])[rows] for t in range(length) if t != leave_out
-            )
+            parts = sum((states[t + 1][layer] - states[t][layer])[rows] for t in range(length) if t != leave_out)
             worst = max(worst, float((total - parts).norm() / total.norm()))
         return worst
 
     made = Measurement({}, edits=length)
-    made.checks = {k: v for k, v in common_checks(trial, case, changes(trial, case.model, [chain])).items() if k != "no-op-zero"}
+    made.checks = {
+        k: v for k, v in common_checks(trial, case, changes(trial, case.model, [chain])).items() if k != "no-op-zero"
+    }
     made.definitions["relative-residual"] = t_interval([residual(b, None) for b in names])
     made.controls["one-step-missing"] = t_interval([residual(b, length // 2) for b in names])
     made.stands_on = f"{case.subject}, one chain of {length} edits, {len(blocks)} tokens"
     made.pictures.append(
-        units_picture(case, "Residual of the sum", {"all steps": made.definitions["relative-residual"].units, "one step missing (negative)": made.controls["one-step-missing"].units})
+        units_picture(
+            case,
+            "Residual of the sum",
+            {
+                "all steps": made.definitions["relative-residual"].units,
+                "one step missing (negative)": made.controls["one-step-missing"].units,
+            },
+        )
     )
     return made
 
 
-def _states_along(trial: Trial, model_id: str, chain: State, layers: list[int]) -> tuple[Tensor, list[dict[int, Tensor]]]:
+def _states_along(
+    trial: Trial, model_id: str, chain: State, layers: list[int]
+) -> tuple[Tensor, list[dict[int, Tensor]]]:
     """Hidden states (float64) after 0, 1, … T edits on every fourth batch, and the text block of each row."""
     loaded, sub = trial.model(model_id), base.subset(trial, model_id)
     batches, lower = sub.batches[::EVERY], sub.lower[::EVERY]

@@ -65,7 +65,12 @@ def common_checks(trial: Trial, case: Case, measured: Sequence[Change]) -> dict[
         count >= wanted and count > width,
         f"{count} tokens of {sub.n_texts} texts, d = {width}; wanted {wanted} and more than d",
     )
-    bad = [f"state {i}, layer {n}: {detail}" for i, c in enumerate(measured) for n, (ok, detail) in c.checks.items() if not ok]
+    bad = [
+        f"state {i}, layer {n}: {detail}"
+        for i, c in enumerate(measured)
+        for n, (ok, detail) in c.checks.items()
+        if not ok
+    ]
     example = next(iter(measured[0].checks.values()))[1] if measured else "nothing measured"
     found |= passed("samples-paired", not bad and bool(measured), "; ".join(bad[:3]) or example)
     idle = max(norms["ratio"] for norms in no_op(trial, case.model).norms.values())
@@ -76,7 +81,7 @@ def common_checks(trial: Trial, case: Case, measured: Sequence[Change]) -> dict[
 def start(trial: Trial, case: Case, measured: Sequence[Change], what: str) -> Measurement:
     """A measurement with checks, scope text and recipes filled in."""
     sub = base.subset(trial, case.model)
-    made = Measurement({}, edits=int(case.claim.edits), n_samples=base.spectra_n(trial, case.model))  # type: ignore[arg-type]
+    made = Measurement({}, edits=int(case.claim.edits), n_samples=base.spectra_n(trial, case.model))
     made.checks = common_checks(trial, case, measured)
     made.recipes = [base.base_recipe(trial, case.model).key, sub.key, *(c.key for c in measured)]
     made.stands_on = f"{case.subject}, {what}, {len(sub.tokens)} paired tokens of {sub.n_texts} texts"
@@ -121,11 +126,21 @@ def relative_change(trial: Trial, case: Case) -> Measurement:
     made.controls["thirty-fold"] = t_interval([typical(c) for c in gross])
     made.comparators["placebo"] = [typical(c) for c in placebo]
     made.descriptive["by_layer"] = {
-        str(n): {k: sum(c.norms[n][k] for c in own) / len(own) for k in ("mean", "std", "min", "max", "rms_hidden", "ratio")}
+        str(n): {
+            k: sum(c.norms[n][k] for c in own) / len(own) for k in ("mean", "std", "min", "max", "rms_hidden", "ratio")
+        }
         for n in layers
     }
     made.pictures.append(
-        units_picture(case, f"Relative change after one {method} edit", {method: [typical(c) for c in own], "placebo (comparator)": made.comparators["placebo"], "thirty-fold (positive)": [typical(c) for c in gross]})
+        units_picture(
+            case,
+            f"Relative change after one {method} edit",
+            {
+                method: [typical(c) for c in own],
+                "placebo (comparator)": made.comparators["placebo"],
+                "thirty-fold (positive)": [typical(c) for c in gross],
+            },
+        )
     )
     return made
 
@@ -140,13 +155,23 @@ def angle_picture(trial: Trial, case: Case, groups: dict[str, Sequence[Change]],
     width = next(iter(base.subset(trial, case.model).states.values())).shape[1]
     ks = geometry.paper_ks(width)
     everything = {**groups, "no-op (baseline)": [no_op(trial, case.model)]}
-    chance = [float(geometry.angle_profile(geometry.random_subspace(width, k, 1), geometry.random_subspace(width, k, 2), k).largest_angle) for k in ks.values()]
+    chance = [
+        float(
+            geometry.angle_profile(
+                geometry.random_subspace(width, k, 1), geometry.random_subspace(width, k, 2), k
+            ).largest_angle
+        )
+        for k in ks.values()
+    ]
     return {
         "kind": "angles",
         "title": f"Largest principal angle against the base, layer {layer}, same tokens",
         "ks": list(ks.values()),
         "curves": [
-            {"name": name, "cos": [sum(c.angles[layer][label]["largest_angle"] for c in many) / len(many) for label in ks]}
+            {
+                "name": name,
+                "cos": [sum(c.angles[layer][label]["largest_angle"] for c in many) / len(many) for label in ks],
+            }
             for name, many in everything.items()
         ],
         "chance": chance,
@@ -159,7 +184,9 @@ def leading_subspace_cosine(trial: Trial, case: Case) -> Measurement:
     method, layers, length = method_of(case), edited_and_later(trial, case.model), chain_length(trial, case)
     states = chain_states(trial, case, method, length)
     own = changes(trial, case.model, states, what=f"{method} chains")
-    placebo = changes(trial, case.model, chain_states(trial, case, f"placebo:{method}", length), what=f"{method} placebo chains")
+    placebo = changes(
+        trial, case.model, chain_states(trial, case, f"placebo:{method}", length), what=f"{method} placebo chains"
+    )
     gross = changes(trial, case.model, states[:CONTROL_EDITS], THIRTY, what=f"30-fold {method} chains")
     width = next(iter(base.subset(trial, case.model).states.values())).shape[1]
     made = start(trial, case, own, f"{len(own)} chains of {length} edits")
@@ -174,9 +201,19 @@ def leading_subspace_cosine(trial: Trial, case: Case) -> Measurement:
     made.controls["unrelated-subspace"] = seeds_interval(_unrelated(trial, width))
     made.controls["no-op"] = t_interval([no_op(trial, case.model).angles[n]["10"]["largest_angle"] for n in layers])
     made.comparators["placebo"] = [_angle(c, layers, "10") for c in placebo]
-    made.descriptive["by_layer"] = {str(n): sum(c.angles[n]["10"]["largest_angle"] for c in own) / len(own) for n in layers}
+    made.descriptive["by_layer"] = {
+        str(n): sum(c.angles[n]["10"]["largest_angle"] for c in own) / len(own) for n in layers
+    }
     made.pictures += [
-        units_picture(case, f"Leading subspace after {length} {method} edits", {method: made.definitions["largest-angle"].units, "placebo (comparator)": made.comparators["placebo"], "thirty-fold (positive)": [_angle(c, layers, "10") for c in gross]}),
+        units_picture(
+            case,
+            f"Leading subspace after {length} {method} edits",
+            {
+                method: made.definitions["largest-angle"].units,
+                "placebo (comparator)": made.comparators["placebo"],
+                "thirty-fold (positive)": [_angle(c, layers, "10") for c in gross],
+            },
+        ),
         angle_picture(trial, case, {f"{method} T={length}": own, "placebo": placebo}, layers[0]),
         angle_picture(trial, case, {f"{method} T={length}": own, "placebo": placebo}, layers[-1]),
     ]
@@ -214,24 +251,34 @@ def tail_drift(trial: Trial, case: Case) -> Measurement:
     made.controls["planted-tail-rotation"] = _planted(trial, case.model, deep, tail=True)
     made.controls["rotation-equal-in-k"] = _planted(trial, case.model, deep, tail=False)
     made.controls["no-op"] = t_interval(
-        [no_op(trial, case.model).angles[n]["10"]["largest_angle"] - no_op(trial, case.model).angles[n][deep]["largest_angle"] for n in layers]
+        [
+            no_op(trial, case.model).angles[n]["10"]["largest_angle"]
+            - no_op(trial, case.model).angles[n][deep]["largest_angle"]
+            for n in layers
+        ]
     )
     made.comparators["placebo"] = [drift(c) for c in placebo]
     made.descriptive["k"] = geometry.paper_ks(next(iter(sub.states.values())).shape[1])
     made.pictures += [
-        units_picture(case, f"Extra loss of the tail after one {method} edit", {method: [drift(c) for c in own], "placebo (comparator)": made.comparators["placebo"]}),
+        units_picture(
+            case,
+            f"Extra loss of the tail after one {method} edit",
+            {method: [drift(c) for c in own], "placebo (comparator)": made.comparators["placebo"]},
+        ),
         angle_picture(trial, case, {f"{method} T=1": own, "placebo": placebo}, layers[0]),
     ]
     return made
 
 
 def _planted(trial: Trial, model_id: str, deep: str, *, tail: bool) -> Estimate:
-    """The same quantity for the base's own basis, rotated by a known angle: in the tail alone, or equally at every k."""
+    """The same quantity for the base's own basis rotated by a known angle: in the tail alone, or at every k."""
     sub = base.subset(trial, model_id)
     basis = next(iter(sub.bases.values())).basis
     ks = geometry.paper_ks(basis.shape[0])
     rotate: Callable[[int], torch.Tensor] = (
-        (lambda seed: geometry.rotate_tail(basis, 10, 1.0, seed)) if tail else (lambda seed: geometry.rotate_uniform(basis, 0.5, seed))
+        (lambda seed: geometry.rotate_tail(basis, 10, 1.0, seed))
+        if tail
+        else (lambda seed: geometry.rotate_uniform(basis, 0.5, seed))
     )
     values = []
     for seed in range(trial.profile.sizes.random_seeds):
@@ -258,11 +305,18 @@ def no_op_change(trial: Trial, case: Case) -> Measurement:
             worst = max(worst, float((again[layer].double() - other)[rows].norm(dim=1).mean()) / scale)
         return worst
 
-    blocks = sub.block.unique().tolist()
+    blocks = sorted(set(sub.block.tolist()))
     made = start(trial, case, [no_op(trial, case.model)], "no-op")
     made.definitions["relative-norm"] = t_interval([ratio(b, 0) for b in blocks])
     made.controls["re-ordered"] = t_interval([ratio(b, half) for b in blocks])
     made.pictures.append(
-        units_picture(case, "Change without an edit", {"same order": made.definitions["relative-norm"].units, "re-ordered (positive)": made.controls["re-ordered"].units})
+        units_picture(
+            case,
+            "Change without an edit",
+            {
+                "same order": made.definitions["relative-norm"].units,
+                "re-ordered (positive)": made.controls["re-ordered"].units,
+            },
+        )
     )
     return made
