@@ -127,7 +127,8 @@ def _mean(values: Sequence[float]) -> float:
 def _describe(trial: Trial, case: Case, made: Measurement, chains: Sequence[Chain], length: int) -> None:
     made.edits = length
     made.resolution = 1 / (4 * length)
-    made.stands_on = f"{case.subject}, {len(chains)} chains of {length} edits, protocol {trial.profile.protocol.id}, judge {trial.profile.judge}"
+    how = f"protocol {trial.profile.protocol.id}, judge {trial.profile.judge}"
+    made.stands_on = f"{case.subject}, {len(chains)} chains of {length} edits, {how}"
     base = unedited(trial, case.model, _everything(chains))
     made.descriptive["scores"] = _table(unedited=[base]) | made.descriptive.get("scores", {})
     known = {r["edit_id"] + r["prompt"]: r["correct"] for r in base.rows if r["dimension"] == "loc"}
