@@ -50,8 +50,9 @@ class Resources:
     """Layer -> uncentred second moment of its keys over the corpus [d_ff, d_ff], float64."""
     prefixes: Callable[[int, int], Sequence[str]]
     """(count, tokens) -> context prefixes sampled from the unedited model: a function of model and seed alone."""
-    value: Callable[[Mapping[str, Any], EditRecord, Callable[[], Step]], Step]
-    """(what it depends on beside model, state and edit; the edit; how to compute it) -> stored optimised value."""
+    value: Callable[[Mapping[str, Any], EditRecord, Callable[[Sequence[EditRecord]], Sequence[Step]]], Step]
+    """(what it depends on beside model, state and edit; the edit; how to compute several) -> stored optimised value.
+    First edits are optimised in fixed groups, so the callable may be given the edit's companions as well."""
     step_of: Callable[[str, Sequence[EditRecord]], Step]
     """(method id, chain so far) -> the step that another method makes for the chain's last record."""
     encoder: Callable[[], Any]

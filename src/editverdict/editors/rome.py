@@ -21,7 +21,7 @@ from editverdict.editors.base import Answering, EditError, Hyperparameters, Reso
 from editverdict.editors.deltas import installed, low_rank
 from editverdict.editors.registry import register_editor
 from editverdict.editors.tokens import subject_end
-from editverdict.editors.values import ValueSettings, optimise_value
+from editverdict.editors.values import ValueSettings, optimise_values
 from editverdict.models.sources import LoadedModel
 
 
@@ -105,12 +105,14 @@ class Rome:
             "settings": self.hyperparameters.value.model_dump(),
         }
 
-    def value(self, loaded: LoadedModel, edit: EditRecord, resources: Resources) -> Step:
-        """Optimise v* in the model as it stands; it knows nothing of C, so both variants share a first edit's."""
-        found = optimise_value(loaded, edit, self.layer(loaded), self.templates(resources), self.hyperparameters.value)
-        return Step(
-            {"value": found.value, "initial": found.initial}, {"trace": found.trace, "forwards": len(found.trace)}
-        )
+    def values(self, loaded: LoadedModel, edits: Sequence[EditRecord], resources: Resources) -> list[Step]:
+        """Optimise v* of independent edits in the model as it stands; C plays no part, so both variants share them."""
+        settings = self.hyperparameters.value
+        found = optimise_values(loaded, edits, self.layer(loaded), self.templates(resources), settings)
+        return [
+            Step({"value": one.value, "initial": one.initial}, {"trace": one.trace, "forwards": len(one.trace)})
+            for one in found
+        ]
 
     def edit(self, loaded: LoadedModel, state: State, records: Sequence[EditRecord], resources: Resources) -> Step:
         """One rank-one update in the given state (which the caller does not install; this method does)."""
@@ -121,7 +123,7 @@ class Rome:
             )
         with installed(loaded.model, state):
             optimised = resources.value(
-                self.value_fields(loaded, resources), edit, lambda: self.value(loaded, edit, resources)
+                self.value_fields(loaded, resources), edit, lambda edits: self.values(loaded, edits, resources)
             )
             keys, outputs = subject_keys(loaded, edit, layer, self.templates(resources))
         mean, bare = keys.double().mean(0), keys[0].double()

@@ -8,10 +8,11 @@ from editverdict.editors.base import EditError
 
 
 def subject_end(tokenizer: Any, text: str, subject: str, *, where: str = "prompt") -> int:
-    """Index of the token that holds the last character of the last occurrence of ``subject`` in ``text``.
+    """Index of the last token that holds the last character of the last occurrence of ``subject`` in ``text``.
 
     Found by character offsets, so that it holds for subjects at the start, repeated subjects and any padding side
-    (the index counts from the first real token).
+    (the index counts from the first real token). Byte-level tokenizers split rare characters over several tokens,
+    all with the offsets of the whole character: the subject ends with the last of them.
 
     Raises
     ------
@@ -23,10 +24,10 @@ def subject_end(tokenizer: Any, text: str, subject: str, *, where: str = "prompt
         raise EditError(f"the subject {subject!r} does not occur in the {where} {text!r}; expected it literally")
     last = start + len(subject) - 1
     offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-    for index, (low, high) in enumerate(offsets):
-        if low <= last < high:
-            return index
-    raise EditError(f"no token of {text!r} covers the last character of {subject!r}")
+    covering = [index for index, (low, high) in enumerate(offsets) if low <= last < high]
+    if not covering:
+        raise EditError(f"no token of {text!r} covers the last character of {subject!r}")
+    return covering[-1]
 
 
 def target_ids(tokenizer: Any, target: str) -> list[int]:

@@ -53,19 +53,45 @@ class OptimisedValue:
 
 
 @dataclass(frozen=True)
+class _Sentences:
+    """The sentences of one edit's loss: one per context template, and the KL row last."""
+
+    rows: list[list[int]]
+    """Token ids per row; contexts carry all target tokens but the last."""
+    lookup: list[int]
+    """Position of the subject's last token per row, where delta is added."""
+    first: list[int]
+    """Position whose next token is the target's first, per context row."""
+    targets: list[int]
+    """Target token ids."""
+
+
+def _sentences(loaded: LoadedModel, edit: EditRecord, templates: Sequence[str]) -> _Sentences:
+    tokenizer = loaded.tokenizer
+    targets = target_ids(tokenizer, edit.target_new)
+    found = _Sentences([], [], [], targets)
+    for template in templates:
+        text = template.format(edit.prompt)
+        ids = list(tokenizer(text)["input_ids"])
+        found.first.append(len(ids) - 1)
+        found.lookup.append(subject_end(tokenizer, text, edit.subject))
+        found.rows.append([*ids, *targets[:-1]])
+    kl_text = f"{edit.subject} is a"
+    found.rows.append(list(tokenizer(kl_text)["input_ids"]))
+    found.lookup.append(subject_end(tokenizer, kl_text, edit.subject))
+    return found
+
+
+@dataclass(frozen=True)
 class _Rows:
-    """The sentences of the loss, padded on the right: one per context template, and the KL row last."""
+    """Rows of several edits, padded on the right."""
 
     ids: Tensor
     """[rows, t] token ids."""
     lengths: Tensor
     """[rows] tokens of each row."""
     lookup: Tensor
-    """[rows] position of the subject's last token, where delta is added."""
-    first: Tensor
-    """[rows - 1] position whose next token is the target's first."""
-    targets: Tensor
-    """[m] target token ids."""
+    """[rows] where delta is added."""
 
     @property
     def mask(self) -> Tensor:
@@ -73,26 +99,13 @@ class _Rows:
         return (torch.arange(self.ids.shape[1]) < self.lengths[:, None]).long().to(self.ids.device)
 
 
-def _sentences(loaded: LoadedModel, edit: EditRecord, templates: Sequence[str]) -> _Rows:
-    tokenizer = loaded.tokenizer
-    targets = target_ids(tokenizer, edit.target_new)
-    rows: list[list[int]] = []
-    lookup: list[int] = []
-    first: list[int] = []
-    for template in templates:
-        text = template.format(edit.prompt)
-        ids = tokenizer(text)["input_ids"]
-        first.append(len(ids) - 1)
-        lookup.append(subject_end(tokenizer, text, edit.subject))
-        rows.append([*ids, *targets[:-1]])
-    kl_text = f"{edit.subject} is a"
-    rows.append(list(tokenizer(kl_text)["input_ids"]))
-    lookup.append(subject_end(tokenizer, kl_text, edit.subject))
-    ids_ = torch.full((len(rows), max(map(len, rows))), int(tokenizer.pad_token_id), dtype=torch.long)
-    for row, tokens in enumerate(rows):
-        ids_[row, : len(tokens)] = torch.tensor(tokens)
-    lengths = torch.tensor([len(tokens) for tokens in rows])
-    return _Rows(ids_.to(loaded.device), lengths, torch.tensor(lookup), torch.tensor(first), torch.tensor(targets))
+def _padded(loaded: LoadedModel, many: Sequence[_Sentences]) -> _Rows:
+    rows = [row for sentences in many for row in sentences.rows]
+    ids = torch.full((len(rows), max(map(len, rows))), int(loaded.tokenizer.pad_token_id), dtype=torch.long)
+    for number, tokens in enumerate(rows):
+        ids[number, : len(tokens)] = torch.tensor(tokens)
+    lookup = [position for sentences in many for position in sentences.lookup]
+    return _Rows(ids.to(loaded.device), torch.tensor([len(row) for row in rows]), torch.tensor(lookup))
 
 
 @torch.no_grad()
@@ -160,10 +173,14 @@ class _Suffixes:
             cache.update(keys, values, number)
         return cache
 
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows alone."""
+        self.hidden, self._positions, self._mask = self.hidden[rows], self._positions[rows], self._mask[rows]
+        self._past = [(keys[rows], values[rows]) for keys, values in self._past]
+
     def run(self, backbone: Any, delta: Tensor) -> Tensor:
-        """Final hidden states [rows, span, d]; column 0 is the lookup position, where delta is added."""
-        shift = torch.zeros_like(self.hidden[:, :1]) + delta
-        placed = torch.cat([self.hidden[:, :1] + shift, self.hidden[:, 1:]], dim=1)
+        """Final hidden states [rows, span, d]; column 0 is the lookup position, where ``delta`` [rows, d] is added."""
+        placed = torch.cat([self.hidden[:, :1] + delta[:, None], self.hidden[:, 1:]], dim=1)
         cache = self._cache()
         result: Tensor = backbone(
             inputs_embeds=placed,
@@ -175,30 +192,83 @@ class _Suffixes:
         return result
 
 
-def _losses(
-    loaded: LoadedModel, rows: _Rows, hidden: Tensor, kl_before: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Negative log likelihood per context [rows - 1], KL(now || before), and the KL row's log-probabilities."""
-    count, length = len(rows.first), len(rows.targets)
-    columns = (rows.first - rows.lookup[:-1])[:, None] + torch.arange(length)
-    wanted = hidden[torch.arange(count)[:, None], columns]
-    logits = loaded.sites.logits(torch.cat([wanted.reshape(count * length, -1), hidden[-1, :1]]))
-    log_probs = functional.log_softmax(logits.float(), dim=-1)
-    nll = -log_probs[:-1].reshape(count, length, -1)[:, torch.arange(length), rows.targets].mean(1)
-    now = log_probs[-1]
-    kl = now.new_zeros(()) if kl_before is None else (now.exp() * (now - kl_before)).sum()
-    return nll, kl, now.detach()
+class _Search:
+    """One edit's search for its value: delta, optimiser, losses so far."""
+
+    def __init__(self, edit: EditRecord, sentences: _Sentences, start: Tensor, settings: ValueSettings) -> None:
+        self.edit, self.sentences, self.start, self._settings = edit, sentences, start, settings
+        self.delta = torch.zeros_like(start, requires_grad=True)
+        self._optimiser = torch.optim.Adam([self.delta], lr=settings.learning_rate)
+        self._kl_before: Tensor | None = None
+        self.trace: list[dict[str, float]] = []
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(self.sentences.rows)
+
+    def wanted(self, hidden: Tensor) -> Tensor:
+        """Hidden states whose logits the loss reads: per context each target position, then the KL row's lookup."""
+        length = len(self.sentences.targets)
+        first, lookup = torch.tensor(self.sentences.first), torch.tensor(self.sentences.lookup[:-1])
+        columns = (first - lookup)[:, None] + torch.arange(length)
+        contexts = hidden[torch.arange(len(first))[:, None], columns]
+        return torch.cat([contexts.reshape(len(first) * length, -1), hidden[-1, :1]])
+
+    def loss(self, log_probs: Tensor) -> Tensor:
+        """Loss from the log-probabilities at the wanted positions; its terms go to the trace."""
+        settings, length = self._settings, len(self.sentences.targets)
+        contexts = log_probs[:-1].reshape(-1, length, log_probs.shape[-1])
+        nll = -contexts[:, torch.arange(length), torch.tensor(self.sentences.targets)].mean(1).mean()
+        now = log_probs[-1]
+        kl = now.new_zeros(())
+        if self._kl_before is None:
+            self._kl_before = now.detach()
+        else:
+            kl = settings.kl_factor * (now.exp() * (now - self._kl_before)).sum()
+        decay = settings.weight_decay * self.delta.norm() ** settings.decay_power / self.start.norm() ** 2
+        loss: Tensor = nll + kl + decay
+        terms = {"loss": loss, "nll": nll, "kl": kl, "decay": decay}
+        self.trace.append({name: float(term.detach()) for name, term in terms.items()})
+        if not torch.isfinite(loss):
+            raise EditError(
+                f"edit '{self.edit.id}': the loss is {self.trace[-1]['loss']} at step {len(self.trace)}; lower the "
+                "learning rate"
+            )
+        return loss
+
+    @property
+    def done(self) -> bool:
+        """Whether the last forward was the last: the loss is small enough, or the steps are used up."""
+        settings = self._settings
+        return bool(self.trace[-1]["loss"] < settings.early_stop or len(self.trace) == settings.steps)
+
+    def step(self) -> None:
+        """One update, clamped to the norm limit."""
+        self._optimiser.step()
+        limit = self._settings.clamp_factor * float(self.start.norm())
+        with torch.no_grad():
+            if float(self.delta.norm()) > limit:
+                self.delta.mul_(limit / self.delta.norm())
+
+    def result(self) -> OptimisedValue:
+        """The value found."""
+        return OptimisedValue((self.start + self.delta).detach(), self.start, self.trace)
 
 
-def optimise_value(
-    loaded: LoadedModel, edit: EditRecord, layer: int, templates: Sequence[str], settings: ValueSettings
-) -> OptimisedValue:
-    """Optimise the value for one edit in the model as it stands (any earlier edits installed).
+def optimise_values(
+    loaded: LoadedModel, edits: Sequence[EditRecord], layer: int, templates: Sequence[str], settings: ValueSettings
+) -> list[OptimisedValue]:
+    """Optimise the values of independent edits together, all in the model as it stands.
+
+    Each edit has its own delta, optimiser and stopping; only the forward and backward passes are shared, which is about
+    twice as fast on a CPU. An edit's bits depend on its companions by rounding, so the groups that callers form must
+    not depend on what happens to be stored.
 
     Parameters
     ----------
-    loaded, edit, layer
-        Model, edit and the layer whose feed-forward output is optimised.
+    loaded, edits, layer
+        Model, edits and the layer whose feed-forward output is optimised.
     templates
         Contexts, each with one ``{}`` for the prompt; the first is the bare prompt ``{}``.
     settings
@@ -207,36 +277,47 @@ def optimise_value(
     Raises
     ------
     EditError
-        The subject is not in the prompt, or the loss is not finite.
+        A subject is not in its prompt, or a loss is not finite.
     """
-    rows = _sentences(loaded, edit, templates)
+    many = [_sentences(loaded, edit, templates) for edit in edits]
+    rows = _padded(loaded, many)
     below, outputs = _below(loaded, rows, layer)
-    start = outputs[0].detach().clone()
-    delta = torch.zeros_like(start, requires_grad=True)
-    optimiser = torch.optim.Adam([delta], lr=settings.learning_rate)
+    starts = [sum(len(sentences.rows) for sentences in many[:number]) for number in range(len(many))]
+    searches = [
+        _Search(edit, sentences, outputs[at].detach().clone(), settings)
+        for edit, sentences, at in zip(edits, many, starts, strict=True)
+    ]
     suffixes = _Suffixes(loaded, rows, below, layer)
-    limit = settings.clamp_factor * float(start.norm())
-    kl_before: Tensor | None = None
-    trace: list[dict[str, float]] = []
+    running = list(searches)
     with loaded.sites.only_layers_from(layer + 1) as backbone:
-        for step in range(settings.steps):
-            hidden = suffixes.run(backbone, delta)
-            nll, kl, now = _losses(loaded, rows, hidden, kl_before)
-            kl_before = now if kl_before is None else kl_before
-            decay = settings.weight_decay * delta.norm() ** settings.decay_power / start.norm() ** 2
-            loss = nll.mean() + settings.kl_factor * kl + decay
-            terms = {"loss": loss, "nll": nll.mean(), "kl": settings.kl_factor * kl, "decay": decay}
-            trace.append({name: float(term.detach()) for name, term in terms.items()})
-            if not torch.isfinite(loss):
-                raise EditError(
-                    f"edit '{edit.id}': the loss is {trace[-1]['loss']} at step {step}; lower the learning rate"
-                )
-            if trace[-1]["loss"] < settings.early_stop or step == settings.steps - 1:
-                break
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            with torch.no_grad():
-                if float(delta.detach().norm()) > limit:
-                    delta.mul_(limit / delta.norm())
-    return OptimisedValue((start + delta).detach(), start, trace)
+        while running:
+            _forward_and_backward(loaded, suffixes, backbone, running)
+            left = [search for search in running if not search.done]
+            if len(left) < len(running) and left:
+                kept = [torch.full((search.count,), not search.done) for search in running]
+                suffixes.keep(torch.cat(kept).nonzero().flatten())
+            for search in left:
+                search.step()
+            running = left
+    return [search.result() for search in searches]
+
+
+def _forward_and_backward(loaded: LoadedModel, suffixes: _Suffixes, backbone: Any, running: Sequence[_Search]) -> None:
+    """One shared pass; leaves each search's gradient in its delta and its loss in its trace."""
+    hidden = suffixes.run(backbone, torch.cat([s.delta.expand(s.count, -1) for s in running]))
+    parts = torch.split(hidden, [search.count for search in running])
+    wanted = [search.wanted(part) for search, part in zip(running, parts, strict=True)]
+    log_probs = functional.log_softmax(loaded.sites.logits(torch.cat(wanted)).float(), dim=-1)
+    split = torch.split(log_probs, [len(part) for part in wanted])
+    losses = [search.loss(part) for search, part in zip(running, split, strict=True)]
+    for search in running:
+        search.delta.grad = None
+    if not all(search.done for search in running):
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def optimise_value(
+    loaded: LoadedModel, edit: EditRecord, layer: int, templates: Sequence[str], settings: ValueSettings
+) -> OptimisedValue:
+    """Optimise the value of one edit in the model as it stands; see :func:`optimise_values`."""
+    return optimise_values(loaded, [edit], layer, templates, settings)[0]

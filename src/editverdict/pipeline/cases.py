@@ -118,7 +118,7 @@ def _judged(trial: Trial, case: Case) -> Judged:
             "specific": decision.specific,
             "scope": scope,
             "scope_reason": why,
-            "stands_on": f"{made.stands_on} ({scope})",
+            "stands_on": made.stands_on,
             "descriptive": {**_plain(made.descriptive), ESTIMATION_KEY: primary.record(), EDITS_KEY: made.edits},
             "hashes": {**row.hashes, **_hashes(trial, case, made)},
         }
@@ -235,7 +235,7 @@ def blank_row(trial: Trial, case: Case, verdict: CaseVerdict, reason: str) -> Ro
         expected=region_of(claim),
         scope=scope,
         scope_reason=why,
-        stands_on=f"{case.subject} ({scope})",
+        stands_on=case.subject,
         paper_values=tuple(PaperNumber(**value.model_dump()) for value in claim.paper_values),
         not_comparable=claim.not_comparable,
         hashes={"spec": spec_hash(claim), "profile": spec_hash(trial.profile)},

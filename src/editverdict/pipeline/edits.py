@@ -44,6 +44,16 @@ def _load(artifact: Artifact) -> Step:
     return Step(artifact.tensors(), {**artifact.json()["info"], "key": artifact.key})
 
 
+def _save_all(made: Sequence[Step], draft: Draft) -> None:
+    draft.write_tensors({f"{i}.{name}": tensor for i, step in enumerate(made) for name, tensor in step.tensors.items()})
+    draft.write_json({"info": [dict(step.info) for step in made]})
+
+
+def _load_one(artifact: Artifact, number: int) -> Step:
+    own = {k.partition(".")[2]: t for k, t in artifact.tensors().items() if k.partition(".")[0] == str(number)}
+    return Step(own, artifact.json()["info"][number])
+
+
 def step_recipe(trial: Trial, model_id: str, method_id: str, records: Sequence[EditRecord]) -> Recipe:
     """Recipe of the step that makes the chain's last edit."""
     editor = editor_of(trial, method_id, model_id)
@@ -73,16 +83,21 @@ def step_recipe(trial: Trial, model_id: str, method_id: str, records: Sequence[E
 def resources(trial: Trial, model_id: str, before: str | None = None) -> Resources:
     """What editors may ask for, backed by the store. ``before`` is the key of the state that is being edited."""
 
-    def value(fields: Mapping[str, Any], edit: EditRecord, compute: Callable[[], Step]) -> Step:
+    def value(
+        fields: Mapping[str, Any], edit: EditRecord, compute: Callable[[Sequence[EditRecord]], Sequence[Step]]
+    ) -> Step:
+        # On the clean model edits are independent of each other, and several together cost half as much each.
+        group = trial.companions(edit) if before is None else [edit]
         recipe = Recipe.of(
             "value",
             VALUE_VERSION,
             model=trial.model(model_id).identity.fields(),
-            edit=edit_fields(edit),
+            edits=[edit_fields(one) for one in group],
             before=before,
             **fields,
         )
-        return _load(trial.store.build(recipe, lambda draft: _save(compute(), draft)))
+        artifact = trial.store.build(recipe, lambda draft: _save_all(compute(group), draft))
+        return _load_one(artifact, [one.id for one in group].index(edit.id))
 
     return Resources(
         covariance=lambda layer: base.covariance(trial, model_id, layer),

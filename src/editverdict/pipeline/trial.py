@@ -24,6 +24,9 @@ from editverdict.schema.specs import HubSource, PackagedFile, ProfileSpec
 from editverdict.store import Store
 from editverdict.store.packaged import fetch_packaged
 
+GROUP = 4
+"""Independent edits whose values are optimised together: enough rows to keep a CPU core busy."""
+
 
 class NotHere(RuntimeError):
     """A case needs what this machine does not have; the case is ``not_run`` with this reason."""
@@ -106,6 +109,16 @@ class Trial:
         found: list[list[EditRecord]] = self._memo[key]
         return found
 
+    def companions(self, edit: EditRecord) -> list[EditRecord]:
+        """The fixed group in which an edit's first value is optimised: neighbours in the order of all chains."""
+        for dataset_id in self._records:
+            ordered = [record for chain in self.chains(dataset_id) for record in chain]
+            for start in range(0, len(ordered), GROUP):
+                group = ordered[start : start + GROUP]
+                if any(record is edit or record.id == edit.id for record in group):
+                    return group
+        return [edit]
+
     def singles(self, dataset_id: str) -> list[EditRecord]:
         """Records that are edited alone for the single-edit claims: taken in turn from all chains."""
         length = self.profile.sizes.chain_length
@@ -114,8 +127,12 @@ class Trial:
         return turns[: self.profile.sizes.single_edits]
 
     def protocol(self, model_id: str) -> Protocol:
-        """The answer protocol on this model's tokenizer."""
-        return Protocol.build(self.profile.protocol, self.model(model_id).tokenizer)
+        """The answer protocol on this model's tokenizer; kept, because hashing a tokenizer takes half a second."""
+        key = ("protocol", model_id)
+        if key not in self._memo:
+            self._memo[key] = Protocol.build(self.profile.protocol, self.model(model_id).tokenizer)
+        found: Protocol = self._memo[key]
+        return found
 
     @cached_property
     def encoder(self) -> Any:

@@ -1,0 +1,59 @@
+"""The same numbers whatever the number of processes, and whatever was there before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from editverdict.inference.results import same_rows
+from suites.selftest.pipeline.conftest import SMOKE
+from suites.selftest.pipeline.sessions import Session, fork, run
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    """The smoke profile on two workers that share an empty store."""
+    store = tmp_path_factory.mktemp("store-of-two")
+    return run(tmp_path_factory.mktemp("two"), *SMOKE, "--store", store, "-n", "2")
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory, smoke: Session, smoke_store: Path) -> Session:
+    """The smoke profile once more, on the store of the first run."""
+    return fork(tmp_path_factory.mktemp("second"), *SMOKE, "--store", smoke_store)
+
+
+def test_two_workers_give_the_rows_of_one(smoke: Session, two_workers: Session) -> None:
+    assert [str(difference) for difference in same_rows(smoke.rows, two_workers.rows)] == []
+    assert smoke.code == two_workers.code == 1
+    assert {name: word for name, (word, _) in smoke.outcomes.items()} == {
+        name: word for name, (word, _) in two_workers.outcomes.items()
+    }
+
+
+def test_both_workers_worked(two_workers: Session) -> None:
+    assert len({event["pid"] for event in two_workers.events if event["event"] == "built"}) == 2
+    assert {row.worker for row in two_workers.rows} == {"0", "1"}
+
+
+def test_two_workers_build_each_state_once(smoke: Session, two_workers: Session) -> None:
+    built = two_workers.keys("built")
+    assert len(built) == len(set(built))
+    assert set(built) == set(smoke.keys("built"))
+    assert len(two_workers.keys("built", "step")) > 0
+
+
+def test_two_workers_give_the_same_claim_verdicts(smoke: Session, two_workers: Session) -> None:
+    assert two_workers.json("claims.json") == smoke.json("claims.json")
+
+
+def test_a_second_run_gives_the_same_rows(smoke: Session, second: Session) -> None:
+    assert [str(difference) for difference in same_rows(smoke.rows, second.rows)] == []
+
+
+def test_a_second_run_builds_nothing(smoke: Session, second: Session) -> None:
+    assert second.keys("built") == []
+    stages = second.json("manifest.json")["stages"]
+    assert all(stage["built"] == 0 and stage["reused"] > 0 for stage in stages), stages
+    assert set(second.keys("reused")) <= set(smoke.keys("built"))

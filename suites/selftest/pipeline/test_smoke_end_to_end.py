@@ -1,0 +1,139 @@
+"""From specs to rows, claims, manifest and evidence: the whole way, on a toy with random weights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from editverdict.pipeline.matrix import matrix
+from editverdict.pipeline.setup import load_library
+from editverdict.reporting.evidence import Evidence
+from editverdict.schema.library import spec_hash
+from suites.selftest.pipeline.sessions import ROOT, Session, clean_environment, fork
+
+
+@pytest.fixture(scope="module")
+def library():
+    return load_library([ROOT / "specs"])
+
+
+@pytest.fixture(scope="module")
+def planned(library) -> dict:
+    return {case.id: case for case in matrix(library, library.profiles["smoke"])}
+
+
+def test_every_planned_case_has_one_row(smoke: Session, planned: dict) -> None:
+    assert sorted(row.case for row in smoke.rows) == sorted(planned)
+    assert {case.claim.suite for case in planned.values()} == {"hypotheses", "benchmark"}
+
+
+def test_no_case_is_broken(smoke: Session) -> None:
+    assert [(row.case, row.reason, row.traceback) for row in smoke.rows if row.verdict == "broken"] == []
+
+
+def test_random_weights_support_and_refute_nothing(smoke: Session) -> None:
+    assert {row.verdict for row in smoke.rows} <= {"inconclusive", "invalid", "not_run"}
+    assert {row.scope for row in smoke.rows} == {"rehearsal"}
+
+
+def test_every_verdict_word_starts_its_reason(smoke: Session) -> None:
+    assert [row.reason for row in smoke.rows if not row.reason.startswith(f"{row.verdict.upper()}: ")] == []
+
+
+def test_rows_carry_what_the_verdict_stands_on(smoke: Session, planned: dict, library) -> None:
+    for row in smoke.rows:
+        claim = planned[row.case].claim
+        assert row.expected.describe() and row.statement == claim.statement
+        assert row.stands_on and row.model in row.stands_on and "(rehearsal)" in row.stands_on, row.case
+        assert row.hashes["spec"] == spec_hash(claim)
+        assert row.hashes["profile"] == spec_hash(library.profiles["smoke"])
+        if row.verdict == "not_run":
+            continue
+        assert set(row.hashes) == {"spec", "profile", "model", "tokenizer", "protocol", "evidence"}, row.case
+        assert {check.name for check in row.checks} >= set(claim.checks), row.case
+        assert {control.name for control in row.controls} >= {control.name for control in claim.controls}, row.case
+        assert [d.name for d in row.definitions] == [d.name for d in claim.definitions]
+        if row.estimate is not None:
+            assert row.n_units == len(row.units) > 0 and row.interval is not None, row.case
+
+
+def test_required_checks_appear_in_the_rows(smoke: Session, planned: dict) -> None:
+    seen = 0
+    for row in smoke.rows:
+        wanted = {f"requires:{name}" for name in planned[row.case].claim.requires}
+        named = {one.name for one in (*row.checks, *row.controls)}
+        assert wanted <= named, row.case
+        seen += len(wanted)
+    assert seen > 0
+
+
+def test_claims_about_chains_name_their_length(smoke: Session, planned: dict) -> None:
+    chains = [row for row in smoke.rows if planned[row.case].claim.unit == "chain" and row.verdict != "not_run"]
+    assert len(chains) == 6
+    for row in chains:
+        assert row.descriptive["edits"] == 2 and "chains of 2 edits" in row.stands_on, row.case
+
+
+def test_a_horizon_out_of_reach_is_not_run(smoke: Session) -> None:
+    rows = [row for row in smoke.rows if row.claim == "rq1-collapse-sequential"]
+    assert [row.verdict for row in rows] == ["not_run"] * 2
+    assert all("needs T ≥ 50" in row.reason and row.estimate is None for row in rows)
+
+
+def test_evidence_files_are_what_the_renderers_read(smoke: Session) -> None:
+    named = {row.case: row.evidence for row in smoke.rows if row.verdict != "not_run"}
+    assert None not in named.values()
+    files = {smoke.run_dir / name for name in named.values()}
+    assert files == set((smoke.run_dir / "evidence").iterdir())
+    for file in files:
+        assert Evidence.model_validate(json.loads(file.read_text())).pictures
+
+
+def test_judging_again_changes_nothing(smoke: Session) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "editverdict.cli", "judge", str(smoke.run_dir)],
+        env=clean_environment({"PYTHONPATH": str(ROOT / "src")}),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(smoke.rows)} cases judged again, 0 differ" in done.stdout
+
+
+def test_claim_verdicts_count_all_planned_cases(smoke: Session, planned: dict) -> None:
+    claims = {claim["claim"]: claim for claim in smoke.json("claims.json")}
+    assert set(claims) == {case.claim.id for case in planned.values()}
+    assert [name for name, claim in claims.items() if claim["missing"] or claim["verdict"] == "incomplete"] == []
+    for name, claim in claims.items():
+        assert sorted(claim["cases"]) == sorted(case.id for case in planned.values() if case.claim.id == name)
+
+
+def test_manifest_says_how_it_was_made(smoke: Session) -> None:
+    manifest = smoke.json("manifest.json")
+    assert manifest["profile"] == "smoke" and manifest["models"] == ["rehearsal-llama"]
+    assert manifest["packages"]["torch"] and manifest["hardware"]["threads_per_process"] == 1
+    stages = {stage["name"]: stage for stage in manifest["stages"]}
+    assert {"edits", "optimised values", "hidden states after edits", "answers"} <= set(stages)
+    assert all(stage["built"] > 0 and stage["reused"] == 0 for stage in stages.values()), stages
+    assert sum(stage["built"] for stage in stages.values()) == len(smoke.keys("built"))
+
+
+def test_one_process_builds_nothing_twice(smoke: Session) -> None:
+    built = smoke.keys("built")
+    assert len(built) == len(set(built)) > 0
+    assert smoke.keys("failed") == smoke.keys("damaged") == []
+
+
+@pytest.mark.parametrize("expression", ["gpu", "not gpu"])
+def test_marker_gpu_is_on_every_case(tmp_path: Path, planned: dict, expression: str) -> None:
+    found = fork(tmp_path, "--profile", "smoke", "--store", tmp_path / "store", "--collect-only", "-m", expression)
+    items = [line for line in found.output.splitlines() if line.startswith("suites/")]
+    if expression == "gpu":
+        assert (found.code, len(items)) == (0, len(planned))
+    else:
+        assert (found.code, items) == (5, []), found.output  # 5: no test was collected
+    assert not (tmp_path / "results.jsonl").exists()
