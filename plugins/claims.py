@@ -16,9 +16,11 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from plugins.scheduler import may_collect_cases
 
 if TYPE_CHECKING:
     from editverdict.inference.rows import Row
@@ -111,6 +113,32 @@ def trial_of(config: pytest.Config) -> Trial:
     return trial
 
 
+def _run_dir(config: pytest.Config) -> Path:
+    """Folder of this session's results, the same in the controller and all workers; settled at the first call."""
+    told = getattr(config, "workerinput", {}).get(RUN_DIR_VARIABLE)
+    chosen = told or config.getoption("--run-dir") or os.environ.get(RUN_DIR_VARIABLE)
+    if chosen is None:
+        stamp = dt.datetime.now().strftime("%Y%m%d-%H%M%S")
+        chosen = config.rootpath / "reports" / "out" / f"{config.getoption('--profile')}-{stamp}"
+    os.environ[RUN_DIR_VARIABLE] = str(Path(chosen).absolute())
+    return Path(chosen).absolute()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell each worker the run folder; the controller, which collects nothing, learns it here, too."""
+    node.workerinput[RUN_DIR_VARIABLE] = str(_run_dir(node.config))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """In the controller of a parallel session: a user's mistake ends it here, once, not as errors of every worker."""
+    config = session.config
+    parallel = config.getoption("dist", default="no") != "no" and not hasattr(config, "workerinput")
+    if parallel and may_collect_cases(config.args, config.invocation_params.dir, config.rootpath):
+        trial_of(config)
+
+
 def _prepare(config: pytest.Config, trial: Trial) -> None:
     """Run folder, threads, progress and store events."""
     import torch
@@ -119,12 +147,7 @@ def _prepare(config: pytest.Config, trial: Trial) -> None:
     from editverdict.store import Store
 
     torch.set_num_threads(trial.profile.threads)
-    run_dir = config.getoption("--run-dir") or os.environ.get(RUN_DIR_VARIABLE)
-    if run_dir is None:
-        stamp = dt.datetime.now().strftime("%Y%m%d-%H%M%S")
-        run_dir = config.rootpath / "reports" / "out" / f"{trial.profile.id}-{stamp}"
-    trial.run_dir = Path(run_dir).absolute()
-    os.environ[RUN_DIR_VARIABLE] = str(trial.run_dir)  # workers of this session write into the same folder
+    trial.run_dir = _run_dir(config)
     trial.run_dir.mkdir(parents=True, exist_ok=True)
     trial.report = ProgressFile(trial.run_dir, f"worker-{trial.worker}")
     trial.store = Store(config.getoption("--store"), events=trial.run_dir / "store-events.jsonl")
@@ -267,8 +290,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _ran_claims(config: pytest.Config) -> bool:
-    run_dir = os.environ.get(RUN_DIR_VARIABLE)
-    return bool(run_dir) and (Path(str(run_dir)) / "cases.json").exists() and not config.option.collectonly
+    run_dir = config.stash[TRIAL].run_dir if TRIAL in config.stash else None
+    return run_dir is not None and (run_dir / "cases.json").exists() and not config.option.collectonly
 
 
 def _ran_cases(trial: Trial) -> list[Case]:
@@ -303,6 +326,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name the run folder and how to see it."""
-    if TRIAL in config.stash and (run_dir := config.stash[TRIAL].run_dir) is not None and _ran_claims(config):
+    if _ran_claims(config):
+        run_dir = config.stash[TRIAL].run_dir
         terminalreporter.write_line(f"editverdict: results in {run_dir}")
         terminalreporter.write_line(f"editverdict: for the report run: editverdict report {run_dir}")

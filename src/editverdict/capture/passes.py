@@ -44,15 +44,15 @@ def record(
 
         return hook
 
-    for layer in outputs:
-        handles.append(loaded.sites.down_proj(layer).register_forward_hook(on_output(layer)))
-    for layer in keys:
-        handles.append(
-            loaded.sites.down_proj(layer).register_forward_pre_hook(on_input("key", layer), with_kwargs=True)
-        )
-    for layer in layer_inputs:
-        handles.append(loaded.sites.layer(layer).register_forward_pre_hook(on_input("in", layer), with_kwargs=True))
     try:
+        for layer in outputs:
+            handles.append(loaded.sites.down_proj(layer).register_forward_hook(on_output(layer)))
+        for layer in keys:
+            handles.append(
+                loaded.sites.down_proj(layer).register_forward_pre_hook(on_input("key", layer), with_kwargs=True)
+            )
+        for layer in layer_inputs:
+            handles.append(loaded.sites.layer(layer).register_forward_pre_hook(on_input("in", layer), with_kwargs=True))
         yield seen
     finally:
         for handle in handles:

@@ -14,7 +14,7 @@ from editverdict.models.fingerprint import hash_tensors
 
 
 class PurityError(RuntimeError):
-    """A weight did not return to its saved bytes, or a tensor changed that no delta declares."""
+    """A weight did not return to its saved bytes."""
 
 
 def low_rank(name: str, left: Tensor, right: Tensor) -> dict[str, Tensor]:
@@ -69,7 +69,8 @@ def installed(model: nn.Module, state: State, scale: float = 1.0) -> Iterator[An
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(saved[name])
-        after = hash_tensors(sorted((name, p.detach()) for name, p in parameters.items()))
+        # Looked up anew: whoever put another tensor in a weight's place took it out of reach of the restore.
+        after = hash_tensors(sorted((name, p.detach()) for name, p in _parameters(model, list(parameters)).items()))
         if after != before:
             raise PurityError(
                 f"weights {sorted(parameters)} did not return to their saved bytes after an edited state was removed"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from editverdict.editors.base import Editor, Hyperparameters
+from editverdict.schema.errors import did_you_mean
 
 GROUP = "editverdict.editors"
 _EDITORS: dict[str, type[Any]] = {}
@@ -47,18 +47,30 @@ def make_editor(name: str, hyperparameters: Mapping[str, Any]) -> Editor:
         Unknown editor or hyperparameter; the message lists what was expected.
     """
     if name not in editor_names():
-        near = difflib.get_close_matches(name, _EDITORS, 1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ValueError(f"unknown editor '{name}'; expected one of {editor_names()}{hint}")
+        hint = did_you_mean(name, _EDITORS)
+        raise ValueError(f"unknown editor '{name}'; expected one of {editor_names()}{'; ' if hint else ''}{hint}")
     kind = _EDITORS[name]
     settings_type: type[Hyperparameters] = kind.hyperparameters_type
     try:
         settings = settings_type.model_validate(dict(hyperparameters))
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (found {e['input']!r})" for e in error.errors()]
+        lines = "; ".join(_problem(settings_type, dict(one)) for one in error.errors())
         known = ", ".join(settings_type.model_fields)
-        raise ValueError(
-            f"hyperparameters of editor '{name}': {'; '.join(lines)}; it takes: {known or 'none'}"
-        ) from error
+        raise ValueError(f"hyperparameters of editor '{name}': {lines}; it takes: {known or 'none'}") from error
     made: Editor = kind(settings)
     return made
+
+
+def _problem(settings: type[BaseModel], error: Mapping[str, Any]) -> str:
+    """One violation in words; for a name that does not exist, the nearest one that does."""
+    where = error["loc"]
+    text = f"{'.'.join(map(str, where))}: {error['msg']} (found {error['input']!r})"
+    if error["type"] != "extra_forbidden":
+        return text
+    for part in where[:-1]:
+        inner = settings.model_fields[str(part)].annotation if part in settings.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return text
+        settings = inner
+    hint = did_you_mean(str(where[-1]), settings.model_fields)
+    return f"{text}, {hint}" if hint else text

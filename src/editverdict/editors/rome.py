@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from editverdict.capture.passes import record
@@ -40,6 +40,18 @@ class RomeSettings(Hyperparameters):
     residual_key: str = Field(default="bare", pattern="^(bare|mean)$")
     """Key at which the update hits v* exactly: of the bare prompt (the authors' code) or the mean key (their eq. 2)."""
     value: ValueSettings = ValueSettings()
+
+    @field_validator("templates")
+    @classmethod
+    def _each_with_one_place(cls, templates: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if templates is None:
+            return None
+        if templates[:1] != ("{}",):
+            raise ValueError("the first template must be '{}', the bare prompt")
+        for template in templates:
+            if template.count("{}") != 1 or template.count("{") + template.count("}") != 2:
+                raise ValueError(f"template {template!r} must have '{{}}' once, for the prompt, and no other braces")
+        return templates
 
 
 @torch.no_grad()

@@ -31,7 +31,9 @@ def hash_tensors(named: Iterable[tuple[str, Tensor]]) -> str:
 
 def hash_weights(model: nn.Module) -> str:
     """sha256 of all parameters and persistent buffers; tied tensors count once."""
-    return hash_tensors(sorted((name, parameter) for name, parameter in model.named_parameters()))
+    kept = model.state_dict().keys()
+    buffers = [(name, buffer) for name, buffer in model.named_buffers() if name in kept]
+    return hash_tensors(sorted([*model.named_parameters(), *buffers], key=lambda named: named[0]))
 
 
 def hash_text(text: str) -> str:

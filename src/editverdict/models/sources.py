@@ -28,6 +28,10 @@ DTYPES = {
 }
 
 
+PREFER_HUB = "EDITVERDICT_PREFER_HUB"
+"""Set to take a model from its hub address where its spec names one, in place of the pinned package."""
+
+
 class ModelLoadError(RuntimeError):
     """A model cannot be loaded; the message says what was looked for and what to try."""
 
@@ -180,13 +184,23 @@ def _random_model(
 
 
 def _pretrained(folder: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, local_files_only=True, **settings)
-        return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **settings
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelLoadError(f"'{folder}' could not be loaded as a causal language model: {error}") from error
+    # Weights that a file lacks are filled with random numbers, and nothing but a warning would tell.
+    if missing := sorted(report["missing_keys"]):
+        raise ModelLoadError(
+            f"the weights in '{folder}' do not fit its config.json: {len(missing)} tensor(s) are missing, such as "
+            f"{', '.join(missing[:3])}; fetch or convert the model again"
+        )
+    return model, tokenizer
 
 
 def load_model(
@@ -213,7 +227,8 @@ def load_model(
         if isinstance(spec.source, RandomSource):
             model, tokenizer = _random_model(spec.source, resolve, settings)
         else:
-            model, tokenizer = _pretrained(source_folder(spec.source), settings)
+            wanted = spec.hub if spec.hub is not None and os.environ.get(PREFER_HUB) else spec.source
+            model, tokenizer = _pretrained(source_folder(wanted), settings)
     model = model.to(device).eval().requires_grad_(False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -179,3 +179,14 @@ def unedited(trial: Trial, model_id: str, records: Sequence[EditRecord]) -> Answ
     before = answers_before(trial, model_id, records)
     (found,) = ask(trial, model_id, [Asked("unedited model", tuple(records), probabilities=True)], before=before)
     return found
+
+
+def known_edits(trial: Trial, answered: Answered, records: Sequence[EditRecord]) -> list[str]:
+    """Ids of the edits whose old object the unedited model gives when asked the edit's own prompt."""
+    judge = LexicalJudge.of(trial.library.judges[trial.profile.judge])
+    said = {row["edit_id"]: row["answer"] for row in answered.rows if row["dimension"] == "rel"}
+    return [
+        record.id
+        for record in records
+        if record.target_old and judge.judge(said[record.id], (record.target_old, *record.target_old_aliases))
+    ]

@@ -25,7 +25,8 @@ from editverdict.store import Artifact, Draft, Recipe
 SPECTRA_VERSION = 1
 SUBSET_VERSION = 1
 PREFIX_VERSION = 1
-RANDOM_VERSION = 1
+PROBES_PER_BATCH = 16
+"""Rows of each batch that the check of centring looks at."""
 
 
 def batches_of(loaded: LoadedModel, sample: TextSample) -> list[TokenBatch]:
@@ -76,7 +77,7 @@ def _produce_base(trial: Trial, model_id: str, draft: Draft) -> None:
     batches = batches_of(loaded, sample)
     blocks: dict[int, BlockMoments] = {}
     keys: list[Moments] = []
-    probe: dict[int, Tensor] = {}
+    probe: dict[int, list[Tensor]] = {}
     done = 0
 
     def visit(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
@@ -85,7 +86,8 @@ def _produce_base(trial: Trial, model_id: str, draft: Draft) -> None:
         rows = block[:, None].expand(batch.keep.shape)[batch.keep.cpu()]
         for layer in layers:
             states = seen["h", layer][batch.keep].cpu()
-            probe.setdefault(layer, states[:512].clone())
+            # Rows from every batch: batches go by length, so the first ones alone would be no fair sample.
+            probe.setdefault(layer, []).append(states[:: max(1, len(states) // PROBES_PER_BATCH)].clone())
             into = blocks.setdefault(layer, BlockMoments(states.shape[1], sample.n_blocks))
             for number in sorted(set(rows.tolist())):
                 into.update(number, states[rows == number])
@@ -100,7 +102,7 @@ def _produce_base(trial: Trial, model_id: str, draft: Draft) -> None:
     tensors: dict[str, Tensor] = {"covariance": keys[0].second_moment()}
     checks: dict[str, Any] = {}
     for layer in layers:
-        spectra, found = _layer_spectra(probe[layer], blocks[layer])
+        spectra, found = _layer_spectra(torch.cat(probe[layer]), blocks[layer])
         tensors |= {f"{layer}.{name}": tensor for name, tensor in spectra.items()}
         checks[str(layer)] = found
         trial.report(f"spectra of {model_id}: layer {layer}")

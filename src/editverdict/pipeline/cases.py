@@ -19,7 +19,7 @@ from editverdict.inference.controls import judge_comparator, judge_control
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, missing
 from editverdict.inference.rows import CaseVerdict, CheckResult, ControlResult, PaperNumber, Region, Row
 from editverdict.inference.verdicts import decide_case, judge_definition
-from editverdict.pipeline.measurement import Case, Measurement, measures
+from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measures
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.schema.library import spec_hash
 from editverdict.schema.specs import ClaimSpec, Control
@@ -77,7 +77,7 @@ def peak_memory_mib() -> float:
 
 def _judged(trial: Trial, case: Case) -> Judged:
     claim = case.claim
-    made = measures()[claim.quantity](trial, case)
+    made = _measured(trial, case)
     region = region_of(claim)
     missing_definitions = [d.name for d in claim.definitions if d.name not in made.definitions]
     if missing_definitions:
@@ -126,6 +126,15 @@ def _judged(trial: Trial, case: Case) -> Judged:
     return Judged(row, made.pictures)
 
 
+def _measured(trial: Trial, case: Case) -> Measurement:
+    try:
+        return measures()[case.claim.quantity](trial, case)
+    except Unmeasurable as stop:
+        made = stop.measurement
+        made.definitions = {d.name: missing(note="not measured") for d in case.claim.definitions}
+        return made
+
+
 def _plain(value: Any) -> Any:
     """Only JSON types, so that a row reads back equal to what was written."""
     if isinstance(value, dict):
@@ -161,13 +170,13 @@ def _required(trial: Trial, case: Case) -> tuple[list[CheckResult], list[Control
             trial._memo[memo] = _judged(trial, Case(trial.library.claims[name], case.model)).row
         row: Row = trial._memo[memo]
         if row.verdict == "inconclusive":
+            # Without the check's numbers: they are of another quantity, and judging the row again would hold them
+            # against this claim's region.
             controls.append(
                 ControlResult(
                     name=f"requires:{name}",
                     role="positive",
                     must="show",
-                    estimate=row.estimate,
-                    interval=row.interval,
                     n_units=row.n_units,
                     outcome="undecided",
                     note=row.reason,

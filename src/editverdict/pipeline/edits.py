@@ -21,13 +21,17 @@ STEP_VERSION = 1
 
 
 def editor_of(trial: Trial, method_id: str, model_id: str) -> Editor:
-    """The editor of a method; ``placebo:X`` is the placebo that imitates X."""
-    name, _, like = method_id.partition(":")
-    spec = trial.library.methods[name]
-    settings = {**spec.hyperparameters, **spec.per_model.get(model_id, {})}
-    if like:
-        settings["like"] = like
-    return make_editor(spec.editor, settings)
+    """The editor of a method, kept, since every recipe asks for it; ``placebo:X`` is the placebo that imitates X."""
+    memo = ("editor", method_id, model_id)
+    if memo not in trial._memo:
+        name, _, like = method_id.partition(":")
+        spec = trial.library.methods[name]
+        settings = {**spec.hyperparameters, **spec.per_model.get(model_id, {})}
+        if like:
+            settings["like"] = like
+        trial._memo[memo] = make_editor(spec.editor, settings)
+    found: Editor = trial._memo[memo]
+    return found
 
 
 def edit_fields(edit: EditRecord) -> dict[str, Any]:

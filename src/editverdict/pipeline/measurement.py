@@ -62,6 +62,14 @@ class Measurement:
     """Keys of the artifacts that the numbers come from."""
 
 
+class Unmeasurable(Exception):
+    """A validity check failed so that nothing is left to compute; carries the measurement with its checks."""
+
+    def __init__(self, measurement: Measurement) -> None:
+        super().__init__("; ".join(check.detail for check in measurement.checks.values() if not check.ok))
+        self.measurement = measurement
+
+
 Measure = Callable[[Trial, Case], Measurement]
 _MEASURES: dict[str, Measure] = {}
 _CHECKS: dict[str, str] = {}

@@ -106,7 +106,15 @@ def git_state(folder: Path) -> dict[str, Any]:
     return {"commit": commit, "dirty": bool(ask("status", "--porcelain")) if commit else None}
 
 
-def manifest(trial: Trial, folder: Path, seconds: float | None) -> dict[str, Any]:
+def _peak_memory(rows: Sequence[Row]) -> float:
+    """Largest resident size of each worker, added up over workers."""
+    peaks: dict[str, float] = {}
+    for row in rows:
+        peaks[row.worker] = max(peaks.get(row.worker, 0.0), row.peak_memory_mib)
+    return round(sum(peaks.values()), 1)
+
+
+def manifest(trial: Trial, folder: Path, seconds: float | None, rows: Sequence[Row]) -> dict[str, Any]:
     """Everything that a reader needs to know about how a run was made."""
     ledger = (
         Ledger.read(events)
@@ -137,6 +145,7 @@ def manifest(trial: Trial, folder: Path, seconds: float | None) -> dict[str, Any
             "device": trial.device.type,
             "threads_per_process": trial.profile.threads,
         },
+        "peak_memory_mib": _peak_memory(rows),
         "system": f"{platform.system()} {platform.release()}",
         "seconds": seconds,
         "stages": _stages(ledger),
@@ -213,5 +222,5 @@ def finish(
     rows = merge_rows([results], on_conflict="last") if results.exists() else []
     claims = judge_claims(trial, rows, suites)
     (trial.run_dir / "claims.json").write_text(json.dumps([c.model_dump(mode="json") for c in claims], indent=1))
-    (trial.run_dir / "manifest.json").write_text(json.dumps(manifest(trial, folder, seconds), indent=1))
+    (trial.run_dir / "manifest.json").write_text(json.dumps(manifest(trial, folder, seconds, rows), indent=1))
     return rows, claims

@@ -17,7 +17,10 @@ import torch
 from editverdict.capture.texts import TextSample, tokenize_sample
 from editverdict.data import chains, corpus_hash, load_corpus, load_dataset
 from editverdict.data.records import EditRecord
+from editverdict.editors.base import State
+from editverdict.editors.deltas import PurityError
 from editverdict.generation.protocol import Protocol
+from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sources import LoadedModel, load_model, source_folder
 from editverdict.schema.library import SpecLibrary
 from editverdict.schema.specs import HubSource, PackagedFile, ProfileSpec
@@ -126,6 +129,24 @@ class Trial:
         turns = [chain[i] for i in range(length) for chain in heads if i < len(chain)]
         return turns[: self.profile.sizes.single_edits]
 
+    def single_states(self, model_id: str, method_id: str, dataset_id: str) -> list[State]:
+        """States of the single edits by a method, from the store; several workers share the work."""
+        from editverdict.pipeline.edits import singles
+
+        return singles(self, model_id, method_id, self.singles(dataset_id))
+
+    def check_purity(self) -> None:
+        """Prove by checksum that every model in memory is as it was loaded.
+
+        Raises
+        ------
+        PurityError
+            Some editor left something behind.
+        """
+        for loaded in self._models.values():
+            if hash_weights(loaded.model) != loaded.identity.weights:
+                raise PurityError(f"the weights of '{loaded.spec.id}' are not those that were loaded")
+
     def protocol(self, model_id: str) -> Protocol:
         """The answer protocol on this model's tokenizer; kept, because hashing a tokenizer takes half a second."""
         key = ("protocol", model_id)
@@ -147,8 +168,11 @@ class Trial:
 
     def corpus_key(self, model_id: str) -> dict[str, Any]:
         """What identifies the base sample in recipes."""
-        sample = self.sample(model_id)
-        return {"tokens": sample.hash, "blocks": sample.n_blocks}
+        key = ("corpus-key", model_id)
+        if key not in self._memo:
+            sample = self.sample(model_id)
+            self._memo[key] = {"tokens": sample.hash, "blocks": sample.n_blocks}
+        return dict(self._memo[key])
 
     def corpus_fingerprint(self) -> str:
         """Hash of the corpus texts, for the manifest."""

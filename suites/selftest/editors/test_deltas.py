@@ -38,7 +38,9 @@ def test_only_declared_tensors_change_and_all_come_back(tiny: LoadedModel) -> No
         assert changed == set(NAMES) == set(touched(state))
         for name in NAMES:
             now = tiny.model.get_parameter(name)
-            torch.testing.assert_close(now.double() - before[name].double(), total_delta(state, name), atol=1e-6, rtol=0)
+            torch.testing.assert_close(
+                now.double() - before[name].double(), total_delta(state, name), atol=1e-6, rtol=0
+            )
             assert not now.requires_grad and now.grad is None
         assert not tiny.model.training
     assert hash_weights(tiny.model) == whole == tiny.identity.weights

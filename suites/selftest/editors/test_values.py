@@ -107,7 +107,7 @@ def test_equals_the_plain_optimisation(tiny: LoadedModel, name: str, layer: int)
     found = optimise_value(tiny, edit_of(name), layer, TEMPLATES, settings)
     trace, value, start = reference(tiny, edit_of(name), layer, TEMPLATES, settings)
     compare(found.trace, trace)
-    assert found.trace[-1]["nll"] < found.trace[0]["nll"] - 0.05, "nothing was optimised"
+    assert found.trace[-1]["nll"] < found.trace[0]["nll"] - 0.01, "nothing was optimised"
     assert found.trace[0]["kl"] == 0 < found.trace[-1]["kl"]
     torch.testing.assert_close(found.initial, start, atol=1e-4, rtol=0)
     torch.testing.assert_close(found.value, value, atol=2e-3, rtol=0)
@@ -165,7 +165,8 @@ def test_edits_optimised_together_are_those_optimised_alone(tiny: LoadedModel) -
     free = ValueSettings(steps=12, learning_rate=0.2, early_stop=0.0, clamp_factor=50.0)
     names = [name for name in CASES if name != "not plain ASCII"]
     alone = [optimise_value(tiny, edit_of(name), 1, TEMPLATES, free) for name in names]
-    limit = sorted(one.trace[6]["loss"] for one in alone)[2]
+    middle = sorted(alone, key=lambda one: one.trace[6]["loss"])[2]
+    limit = (middle.trace[5]["loss"] + middle.trace[6]["loss"]) / 2
     settings = free.model_copy(update={"early_stop": limit})
     alone = [optimise_value(tiny, edit_of(name), 1, TEMPLATES, settings) for name in names]
     assert len({len(one.trace) for one in alone}) > 2, "all stop together: not a case for this test"

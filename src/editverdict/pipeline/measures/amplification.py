@@ -151,7 +151,12 @@ def share_above_one(trial: Trial, case: Case) -> Measurement:
         return sum(_of_pooled(spectra[n].spectrum, change.unpaired[n]).share_above(1.0) for n in layers) / len(layers)
 
     made = start(trial, case, own, f"{len(own)} single edits")
-    made.definitions = {name: t_interval([share(c, pooling) for c in own]) for name, pooling in poolings.items()}
+    counted = sum(spectra[n].spectrum.n_identified for n in layers)
+    made.resolution = 1 / counted
+    made.definitions = {
+        name: t_interval([share(c, pooling) for c in own], resolution=made.resolution)
+        for name, pooling in poolings.items()
+    }
     idle = no_op(trial, case.model)
     made.controls["no-op"] = t_interval([amplified(trial, case.model, idle, n).share_above(1.0) for n in layers])
     made.controls["unpaired"] = t_interval([unpaired(c) for c in own])

@@ -11,7 +11,7 @@ from editverdict.evaluation.dimensions import Locality, edit_counts, scores_of
 from editverdict.evaluation.probability import probability_scores
 from editverdict.evaluation.questions import DIMENSIONS, questions_of
 from editverdict.inference.intervals import Estimate, missing, t_interval
-from editverdict.pipeline.answers import Answered, Asked, answers_before, ask, unedited
+from editverdict.pipeline.answers import Answered, Asked, answers_before, ask, known_edits, unedited
 from editverdict.pipeline.edits import singles, steps
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
@@ -135,7 +135,8 @@ def _describe(trial: Trial, case: Case, made: Measurement, chains: Sequence[Chai
     made.descriptive["headroom"] = {
         "locality_questions_right_before": sum(known.values()),
         "locality_questions": len(known),
-        "old_object_preferred": probability_scores(base.probability).efficacy,
+        "efficacy_before": probability_scores(base.probability).efficacy,
+        "edits_whose_old_object_is_known": sorted(known_edits(trial, base, _everything(chains))),
     }
 
 

@@ -22,7 +22,7 @@ from editverdict.numerics.moments import Moments
 from editverdict.numerics.random_matrices import marchenko_pastur_quantiles, wishart_singular_values
 from editverdict.numerics.spectrum import exact_spectrum
 from editverdict.pipeline import base
-from editverdict.pipeline.measurement import Case, Measurement, measure, passed
+from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measure, passed
 from editverdict.pipeline.randoms import random_model_ranks
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Draft, Recipe
@@ -115,6 +115,8 @@ def _common(trial: Trial, case: Case, layers: Layers) -> Measurement:
     )
     made.descriptive |= {"n": some.n, "d": some.d, "texts": record["texts"], "layers_in_exact_mode": list(layers.again)}
     made.pictures.append(_spectrum_picture(layers))
+    if some.n <= some.d:
+        raise Unmeasurable(made)  # directions without any variance have no logarithm and nothing to plant in
     return made
 
 

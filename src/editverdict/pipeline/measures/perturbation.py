@@ -14,7 +14,7 @@ from editverdict.inference.intervals import Estimate, seeds_interval, t_interval
 from editverdict.inference.rows import CheckResult
 from editverdict.pipeline import base
 from editverdict.pipeline.changes import Change, changes, hidden_after
-from editverdict.pipeline.edits import singles, steps
+from editverdict.pipeline.edits import steps
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.trial import Trial
@@ -34,7 +34,7 @@ def method_of(case: Case) -> str:
 
 def single_states(trial: Trial, case: Case, method: str) -> list[State]:
     """States of the single edits by a method (or ``placebo:METHOD``)."""
-    return singles(trial, case.model, method, trial.singles(str(case.dataset)))
+    return trial.single_states(case.model, method, str(case.dataset))
 
 
 def chain_states(trial: Trial, case: Case, method: str, length: int) -> list[State]:

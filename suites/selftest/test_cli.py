@@ -1,0 +1,354 @@
+"""The command line, as a user meets it: exit codes, messages, no tracebacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from editverdict.inference.controls import control_outcome
+from editverdict.inference.intervals import ESTIMATION_KEY, t_interval
+from editverdict.inference.results import append_row
+from editverdict.inference.rows import ControlResult, Region, Row
+from editverdict.inference.verdicts import decide_case
+
+ROOT = Path(__file__).resolve().parents[2]
+UNITS = (0.61, 0.64, 0.66, 0.63, 0.62, 0.65)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Callable[..., Done]:
+    """Run ``editverdict`` in a folder of its own; whatever happens, there must be no traceback."""
+
+    def run(*words: str | Path, cwd: Path = tmp_path, **environment: str) -> Done:
+        given = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "EDITVERDICT"))}
+        paths = os.pathsep.join([str(ROOT / "src"), given.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+        done = subprocess.run(
+            [sys.executable, "-m", "editverdict.cli", *map(str, words)],
+            cwd=cwd,
+            env={**given, "PYTHONPATH": paths, "COLUMNS": "200", **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert "Traceback" not in done.stdout + done.stderr, done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+# --------------------------------------------------------------------------- validate and plan
+CLAIM = """\
+claims:
+  - id: {id}
+    statement: The effective rank is low.
+    source: {{paper: Mine, hypothesis: H1, where: Section 1}}
+    quantity: effective_rank_ratio
+    describes: effective rank over dimension
+    reduce: median over the inner layers
+    subject: [model]
+    unit: text_block
+    min_units: {min_units}
+    edits: 0
+    definitions:
+      - {{name: exp-entropy-sigma, role: primary}}
+    expect: {expect}
+    population: decoders
+    family: mine
+"""
+EXPECT = '{op: "<=", threshold: 0.9, origin: ours, rationale: a share that one would call low}'
+MODEL = """\
+models:
+  - id: {id}
+    source: {{kind: folder, path: somewhere}}
+    architecture: llama
+    layers: {{edit: 1, measured: [0, 1, 2], inner: [0, 1]}}
+"""
+PROFILE = """\
+profiles:
+  - id: mine
+    describes: one claim on one model
+    models: [{model}]
+    methods: [ROME]
+    datasets: [worldfacts]
+    corpus: wordnet-glosses
+    encoder: minilm
+    judge: lexical
+    protocol: {{id: short, max_new_tokens: 4}}
+    claims: [my-claim]
+    sizes: {{single_edits: 3, chains: 2, chain_length: 2, long_chain: 3, base_texts: 50, base_tokens: 100,
+             norm_tokens: 50, angle_tokens: 50, text_blocks: 4, random_seeds: 3}}
+"""
+SOUND = {
+    "claims/mine.yaml": CLAIM.format(id="my-claim", min_units=4, expect=EXPECT),
+    "models/mine.yaml": MODEL.format(id="my-model"),
+    "profiles/mine.yaml": PROFILE.format(model="my-model"),
+}
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_our_own_specs_are_sound(cli: Callable[..., Done]) -> None:
+    done = cli("validate")
+    assert done.code == 0 and done.err == ""
+    counts = {kind: int(number) for number, kind in re.findall(r"(\d+) (\w+)", done.out)}
+    assert counts["claims"] >= 15 and counts["models"] >= 2 and counts["profiles"] >= 2
+
+
+def test_sound_specs_of_a_user(cli: Callable[..., Done], tmp_path: Path) -> None:
+    before = cli("validate").out
+    mine = write(tmp_path / "mine", SOUND)
+    done = cli("validate", "--specs", mine)
+    assert done.code == 0 and done.err == "" and done.out != before
+    listed = cli("plan", "--profile", "mine", "--specs", mine, "--json")
+    assert listed.code == 0 and json.loads(listed.out) == ["my-claim[my-model]"]
+
+
+WRONG: dict[str, tuple[str, int, list[str]]] = {
+    "misspelt.yaml": (
+        MODEL.format(id="a-model").replace("architecture:", "architectur:"),
+        4,
+        ["architectur", "did you mean 'architecture'"],
+    ),
+    "duplicate.yaml": (MODEL.format(id="b-model") + "    architecture: llama\n", 6, ["architecture", "twice"]),
+    "unknown.yaml": (PROFILE.format(model="smollm2-135"), 4, ["'smollm2-135'", "did you mean 'smollm2-135m'"]),
+    "origin.yaml": (
+        CLAIM.format(id="c-claim", min_units=4, expect='{op: "<=", threshold: 0.9}'),
+        14,
+        ["c-claim", "origin"],
+    ),
+    "type.yaml": (CLAIM.format(id="d-claim", min_units="many", expect=EXPECT), 10, ["min_units", "'many'"]),
+    "broken.yaml": ("models:\n  - id: e-model\n    source: {kind: folder, path: here\n  - id: f\n", 4, []),
+}
+
+
+def test_six_wrong_specs_are_reported_together(cli: Callable[..., Done], tmp_path: Path) -> None:
+    """Misspelt key, key twice, unknown model, threshold without origin, wrong type, bad YAML: one run tells all."""
+    mine = write(tmp_path / "mine", {**SOUND, **{name: text for name, (text, _, _) in WRONG.items()}})
+    done = cli("validate", "--specs", mine)
+    assert done.code == 2 and "sound" not in done.out
+    for name, (_, line, parts) in WRONG.items():
+        told = [text for text in re.split(r"\n(?=\S)", done.err) if f"{name}:{line}" in text]
+        assert told, f"nothing about {name}:{line} in\n{done.err}"
+        assert all(part in "\n".join(told) for part in parts), done.err
+    files = {match for match in re.findall(r"([\w.]+\.yaml):\d+", done.err)}
+    assert files == set(WRONG), "a sound file is blamed, or a wrong one is not"
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_each_of_them_alone_is_enough(cli: Callable[..., Done], tmp_path: Path, name: str) -> None:
+    mine = write(tmp_path / "mine", {**SOUND, name: WRONG[name][0]})
+    done = cli("plan", "--specs", mine)
+    assert done.code == 2 and done.out == "" and f"{name}:{WRONG[name][1]}" in done.err
+
+
+def test_wrong_hyperparameters_name_the_file(cli: Callable[..., Done], tmp_path: Path) -> None:
+    method = "methods:\n  - {id: M, editor: rome, kind: parameter, family: mine, reference: Me, " \
+        "hyperparameters: {covarience: true}, hyperparameters_source: mine}\n"  # fmt: skip
+    done = cli("validate", "--specs", write(tmp_path / "mine", {"m.yaml": method}))
+    assert done.code == 2 and "m.yaml:2" in done.err and "did you mean 'covariance'" in done.err
+
+
+def test_no_such_folder(cli: Callable[..., Done]) -> None:
+    done = cli("validate", "--specs", "nowhere")
+    assert done.code == 2 and "nowhere" in done.err and "no such folder" in done.err
+
+
+def test_plan(cli: Callable[..., Done]) -> None:
+    lines = cli("plan", "--profile", "smoke").out.split()
+    assert "collapse-eff-rank[rehearsal-llama]" in lines
+    assert "amp-c-comparable[rehearsal-llama-ROME-worldfacts]" in lines
+    assert len(lines) == len(set(lines))
+    assert json.loads(cli("plan", "--profile", "smoke", "--json").out) == lines
+
+
+def test_unknown_profile(cli: Callable[..., Done]) -> None:
+    done = cli("plan", "--profile", "latop")
+    assert done.code == 2 and "unknown profile 'latop'" in done.err and "did you mean 'laptop'" in done.err
+
+
+# --------------------------------------------------------------------------- judge, compare, report
+def row_of(case: str, units: tuple[float, ...] = UNITS, **changes: Any) -> Row:
+    """A judged row, as the pipeline makes them."""
+    region = Region(op=">=", threshold=0.5, origin="ours", rationale="a half")
+    primary = t_interval(units)
+    control = ControlResult(
+        name="null", role="negative", must="not_show", estimate=0.1, interval=(0.0, 0.2), n_units=6,
+        outcome=control_outcome("not_show", region, (0.0, 0.2)),
+    )  # fmt: skip
+    decided = decide_case(
+        describes="share", unit="edit", region=region, primary=primary, min_units=4, controls=(control,)
+    )
+    fields: dict[str, Any] = {
+        "case": case, "claim": case.partition("[")[0], "statement": "Edits matter.", "paper": "A paper",
+        "hypothesis": "H1", "where": "Table 1", "model": "m", "method": "ROME", "profile": "laptop",
+        "quantity": "share", "describes": "share", "unit": "edit", "min_units": 4, "expected": region,
+        "verdict": decided.verdict, "reason": decided.reason, "estimate": primary.value, "interval": primary.interval,
+        "n_units": primary.n_units, "units": primary.units, "margin_to_flip": decided.margin_to_flip,
+        "specific": decided.specific, "controls": (control,), "definitions": decided.definitions,
+        "descriptive": {ESTIMATION_KEY: primary.record()},
+    }  # fmt: skip
+    return Row(**(fields | changes))
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """Two judged cases and one that was not run."""
+    folder = tmp_path / "run"
+    append_row(folder / "results.jsonl", row_of("one[m-ROME]"))
+    append_row(folder / "results.jsonl", row_of("two[m-ROME]", tuple(u - 0.5 for u in UNITS)))
+    append_row(folder / "results.jsonl", row_of("three[m-ROME]", verdict="not_run", reason="NOT RUN: needs CUDA"))
+    return folder
+
+
+def change(folder: Path, case: str, **values: Any) -> None:
+    """Tamper with one row."""
+    file = folder / "results.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        if row["case"] == case:
+            row.update(values)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_judge_agrees_with_what_was_stored(cli: Callable[..., Done], run_folder: Path) -> None:
+    for place in (run_folder, run_folder / "results.jsonl"):
+        done = cli("judge", place)
+        assert done.code == 0 and "3 cases judged again, 0 differ" in done.out
+
+
+@pytest.mark.parametrize(
+    ("case", "tampered", "said"),
+    [
+        ("two[m-ROME]", {"verdict": "supported"}, "two[m-ROME]: stored supported, judged refuted"),
+        ("one[m-ROME]", {"units": [0.1, 0.2, 0.1, 0.2, 0.1, 0.2]}, "one[m-ROME]: stored supported, judged refuted"),
+        ("one[m-ROME]", {"expected": {"op": ">=", "threshold": 0.9}}, "judged refuted"),
+        ("one[m-ROME]", {"checks": [{"name": "paired", "ok": False, "detail": "no"}]}, "judged invalid"),
+        ("one[m-ROME]", {"reason": "SUPPORTED: because I say so"}, "stored supported, judged supported"),
+    ],
+)
+def test_judge_finds_a_tampered_row(
+    cli: Callable[..., Done], run_folder: Path, case: str, tampered: dict[str, Any], said: str
+) -> None:
+    change(run_folder, case, **tampered)
+    done = cli("judge", run_folder)
+    assert done.code == 1 and said in done.out and "3 cases judged again, 1 differ" in done.out
+
+
+def test_judge_finds_a_control_that_no_longer_holds(cli: Callable[..., Done], run_folder: Path) -> None:
+    control = row_of("one[m-ROME]").controls[0].model_copy(update={"interval": (0.7, 0.8), "outcome": "ok"})
+    change(run_folder, "one[m-ROME]", controls=[json.loads(control.model_dump_json())])
+    done = cli("judge", run_folder)
+    assert done.code == 1 and "judged invalid" in done.out
+
+
+def test_a_damaged_file(cli: Callable[..., Done], run_folder: Path) -> None:
+    file = run_folder / "results.jsonl"
+    file.write_text("{not json}\n" + file.read_text())
+    for command in ("judge", "report"):
+        done = cli(command, run_folder)
+        assert done.code == 2 and "results.jsonl" in done.err and "1" in done.err
+
+
+@pytest.mark.parametrize("command", [["judge"], ["report"], ["compare", "."]])
+def test_no_such_run(cli: Callable[..., Done], tmp_path: Path, command: list[str]) -> None:
+    done = cli(*command, tmp_path / "nowhere")
+    assert done.code == 2 and "results.jsonl" in done.err + done.out or "nowhere" in done.err
+
+
+def test_compare(cli: Callable[..., Done], run_folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "results.jsonl").write_bytes((run_folder / "results.jsonl").read_bytes())
+    change(other, "one[m-ROME]", seconds=99.0, host="elsewhere", worker="gw7", started="later", peak_memory_mib=1.0)
+    same = cli("compare", run_folder, other)
+    assert same.code == 0 and "3 and 3 rows, 0 differences" in same.out
+    change(other, "two[m-ROME]", estimate=0.1000000001)
+    differs = cli("compare", run_folder, other / "results.jsonl")
+    assert differs.code == 1 and "two[m-ROME]: estimate:" in differs.out and "1 differences" in differs.out
+    append_row(other / "results.jsonl", row_of("four[m-ROME]"))
+    assert "four[m-ROME]: row: False != True" in cli("compare", run_folder, other).out
+
+
+def test_report(cli: Callable[..., Done], run_folder: Path) -> None:
+    done = cli("report", run_folder, PATH="")
+    assert "No Allure report" in done.out and "supported" in done.out.lower()
+    shown = re.search(r"report: (.+)", done.out)
+    assert shown is not None
+    page = Path(shown[1])
+    assert page.is_file() and page.parent == run_folder
+    text = page.read_text()
+    assert all(part in text for part in ("one[m-ROME]", "two[m-ROME]", "needs CUDA"))
+    assert "http" not in re.sub(r"http://www\.w3\.org/\S+", "", text)
+    assert done.code == 0
+
+
+def test_a_report_on_a_broken_case_ends_with_one(cli: Callable[..., Done], run_folder: Path) -> None:
+    append_row(run_folder / "results.jsonl", row_of("five[m-ROME]", verdict="broken", reason="BROKEN: out of memory"))
+    done = cli("report", run_folder, PATH="")
+    assert done.code == 1 and "1 planned case(s) broken: five[m-ROME]" in done.out
+
+
+# --------------------------------------------------------------------------- init
+def test_init(cli: Callable[..., Done], tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "trial"
+    done = cli("init", target)
+    assert done.code == 0 and "pytest suites/hypotheses" in done.out
+    for part in ("conftest.py", "pytest.ini", "specs/claims", "suites/hypotheses", "plugins/claims.py", "fixtures"):
+        assert (target / part).exists(), part
+    junk = ("__pycache__", "out", "node_modules", "selftest")
+    assert not [path for path in target.rglob("*") if path.name in junk]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("there", ["conftest.py", "specs/own.yaml", "pytest.ini", "suites/hypotheses/test_mine.py"])
+def test_init_overwrites_nothing(cli: Callable[..., Done], tmp_path: Path, there: str) -> None:
+    target = write(tmp_path / "trial", {there: "mine", "notes.txt": "also mine"})
+    before = snapshot(target)
+    done = cli("init", target)
+    assert done.code == 2 and "nothing was changed" in done.err and "trial" in done.err
+    assert snapshot(target) == before
+
+
+def test_init_into_a_file(cli: Callable[..., Done], tmp_path: Path) -> None:
+    (tmp_path / "trial").write_text("mine")
+    done = cli("init", tmp_path / "trial")
+    assert done.code == 2 and "trial" in done.err and (tmp_path / "trial").read_text() == "mine"
+
+
+def test_init_twice(cli: Callable[..., Done], tmp_path: Path) -> None:
+    assert cli("init", tmp_path / "trial").code == 0
+    before = snapshot(tmp_path / "trial")
+    assert cli("init", tmp_path / "trial").code == 2
+    assert snapshot(tmp_path / "trial") == before
+
+
+def test_unknown_command(cli: Callable[..., Done]) -> None:
+    assert cli("validat").code == 2
+    assert cli("plan", "--profil", "smoke").code == 2
