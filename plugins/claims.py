@@ -132,10 +132,11 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
-    """In the controller of a parallel session: a user's mistake ends it here, once, not as errors of every worker."""
+    """A user's mistake ends the session here: during collection it would be an error of every file and worker."""
     config = session.config
-    parallel = config.getoption("dist", default="no") != "no" and not hasattr(config, "workerinput")
-    if parallel and may_collect_cases(config.args, config.invocation_params.dir, config.rootpath):
+    if hasattr(config, "workerinput"):
+        return
+    if may_collect_cases(config.args, config.invocation_params.dir, config.rootpath):
         trial_of(config)
 
 

@@ -31,8 +31,10 @@ def unfold(target: Path) -> list[Path]:
     Raises
     ------
     InitError
-        A part is already there.
+        A part is already there, or the target is a file.
     """
+    if target.exists() and not target.is_dir():
+        raise InitError(f"'{target}' is a file; nothing was changed. Name a folder that is empty or not there yet.")
     present = [part for part in (*PARTS, "pytest.ini") if (target / part).exists()]
     if present:
         raise InitError(f"'{target}' already has {', '.join(present)}; nothing was changed. Name an empty folder.")

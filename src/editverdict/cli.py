@@ -18,6 +18,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console(width=None if sys.stdout.isatty() else 120)
 errors = Console(stderr=True)
 
+
+def say(text: str, style: str | None = None, to: Console = console) -> None:
+    """Print a text as it is: brackets (every case has some) are no markup, and lines are not broken."""
+    to.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 SpecsOption = Annotated[
     list[Path] | None, typer.Option("--specs", help="A folder with your own specs, laid over ours.")
 ]
@@ -33,7 +39,7 @@ def validate(specs: SpecsOption = None) -> None:
     counts = {
         kind: len(getattr(library, kind)) for kind in ("claims", "models", "methods", "datasets", "corpora", "profiles")
     }
-    console.print("specs are sound: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    say("specs are sound: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
 
 
 @app.command()
@@ -42,9 +48,7 @@ def init(folder: Path) -> None:
     from editverdict import bundle
 
     bundle.unfold(folder)
-    console.print(
-        f"unfolded into {folder}; now: cd {folder} && pytest suites/hypotheses suites/benchmark --profile smoke"
-    )
+    say(f"unfolded into {folder}; now: cd {folder} && pytest suites/hypotheses suites/benchmark --profile smoke")
 
 
 @app.command()
@@ -93,13 +97,13 @@ def _report(run_dir: Path) -> int:
     paths = build_report(run_dir, bundle.root() / "reports")
     console.print(run_report(run.claims, run.rows, run.manifest))
     if paths.message:
-        console.print(paths.message, style="yellow")
+        say(paths.message, "yellow")
     missing = [case for claim in run.claims for case in claim.missing]
     broken = [row.case for row in run.rows if row.verdict == "broken"]
     for text, cases in (("no row", missing), ("broken", broken)):
         if cases:
-            console.print(f"{len(cases)} planned case(s) {text}: {', '.join(cases[:6])}", style="bold red")
-    console.print(f"report: {paths.report}", soft_wrap=True, highlight=False)
+            say(f"{len(cases)} planned case(s) {text}: {', '.join(cases[:6])}", "bold red")
+    say(f"report: {paths.report}")
     return 1 if missing or broken else 0
 
 
@@ -114,8 +118,8 @@ def judge(results: Path) -> None:
         again = rejudge(row)
         if (again.verdict, again.reason) != (row.verdict, row.reason):
             changed += 1
-            console.print(f"{row.case}: stored {row.verdict}, judged {again.verdict}: {again.reason}")
-    console.print(f"{len(rows)} cases judged again, {changed} differ")
+            say(f"{row.case}: stored {row.verdict}, judged {again.verdict}: {again.reason}")
+    say(f"{len(rows)} cases judged again, {changed} differ")
     raise typer.Exit(1 if changed else 0)
 
 
@@ -128,8 +132,8 @@ def compare(first: Path, second: Path) -> None:
     one, other = (merge_rows([file], on_conflict="last") for file in files)
     differences = same_rows(one, other)
     for difference in differences[:40]:
-        console.print(str(difference))
-    console.print(f"{len(one)} and {len(other)} rows, {len(differences)} differences")
+        say(str(difference))
+    say(f"{len(one)} and {len(other)} rows, {len(differences)} differences")
     raise typer.Exit(1 if differences else 0)
 
 
@@ -149,7 +153,7 @@ def plan(
     if as_json:
         console.print_json(json.dumps(cases))
     else:
-        console.print("\n".join(cases), highlight=False)
+        say("\n".join(cases))
 
 
 def main() -> None:
@@ -164,7 +168,7 @@ def main() -> None:
     try:
         app()
     except (SpecError, UsageError, DataError, ResultsError, RunFolderError, InitError) as error:
-        errors.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        say(str(error), "red", errors)
         sys.exit(2)
 
 

@@ -129,13 +129,17 @@ def test_plugins_and_fixtures_load_no_torch() -> None:
     """The same, seen from outside: importing all of them leaves torch unloaded."""
     modules = sorted(f"{f.parent.name}.{f.stem}" for n in ("plugins", "fixtures") for f in (ROOT / n).glob("*.py"))
     code = f"import sys, importlib\nfor name in {modules}: importlib.import_module(name)\nprint('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.strip() == "False"
 
 
 def test_the_command_line_starts_without_torch() -> None:
     code = "import sys; sys.path.insert(0, 'src'); import editverdict.cli; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.strip() == "False"
 
 

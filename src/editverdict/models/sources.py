@@ -188,9 +188,10 @@ def _pretrained(folder: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **settings
         )
+        model, report = loaded
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelLoadError(f"'{folder}' could not be loaded as a causal language model: {error}") from error

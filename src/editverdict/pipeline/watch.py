@@ -46,7 +46,9 @@ def run_suites(home: Path, run_dir: Path, workers: int, options: Sequence[str], 
         "TOKENIZERS_PARALLELISM": "false",
     }
     log = run_dir / "pytest.log"
-    console.print(f"results go to {run_dir}; the log of pytest to {log.name} there", soft_wrap=True, highlight=False)
+    console.print(
+        f"results go to {run_dir}; the log of pytest to {log.name} there", soft_wrap=True, highlight=False, markup=False
+    )
     with log.open("w") as out:
         process = subprocess.Popen(command, cwd=home, env=environment, stdout=out, stderr=subprocess.STDOUT)
         try:

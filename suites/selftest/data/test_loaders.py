@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -197,13 +197,6 @@ def test_a_dataset_spec_names_a_file(tmp_path: Path) -> None:
     assert len(load_dataset(DatasetSpec(id="hub", format="jsonl"), path).records) == 1
 
 
-def shared_path(*parts: str) -> Path:
-    path = Path(os.environ.get("EDITVERDICT_SHARED", "../shared")).joinpath("data", *parts)
-    if not path.is_file():
-        pytest.skip(f"{path} is not here (EDITVERDICT_SHARED)")
-    return path
-
-
 @pytest.mark.parametrize(
     ("file", "format", "number", "kinds"),
     [
@@ -213,8 +206,8 @@ def shared_path(*parts: str) -> Path:
         ("counterfact/counterfact-edit-200.json", "counterfact", 200, {"same-relation"}),
     ],
 )
-def test_real_samples(file: str, format: Format, number: int, kinds: set[str]) -> None:
-    path = shared_path(*file.split("/"))
+def test_real_samples(shared: Callable[..., Path], file: str, format: Format, number: int, kinds: set[str]) -> None:
+    path = shared("data", *file.split("/"))
     loaded = load_edits(path, format)
     assert len(loaded.records) == number and loaded.problems == ()
     assert loaded.records == load_edits(path).records  # the shape is recognised without being named

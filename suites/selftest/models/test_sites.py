@@ -110,13 +110,9 @@ def test_the_lower_layers_alone_give_the_same_bits(tiny: LoadedModel, inputs: di
 
 
 @pytest.mark.parametrize("start", [0, 1, 3])
-def test_the_upper_layers_alone_give_the_same_bits(
-    tiny: LoadedModel, inputs: dict[str, Tensor], start: int
-) -> None:
+def test_the_upper_layers_alone_give_the_same_bits(tiny: LoadedModel, inputs: dict[str, Tensor], start: int) -> None:
     final: list[Tensor] = []
-    whole = layer_outputs(
-        tiny, lambda m: final.append(m.model.model(**inputs, use_cache=False).last_hidden_state)
-    )
+    whole = layer_outputs(tiny, lambda m: final.append(m.model.model(**inputs, use_cache=False).last_hidden_state))
     below = whole[start - 1] if start else tiny.model.model.embed_tokens(inputs["input_ids"])
 
     def upper(loaded: LoadedModel) -> None:

@@ -111,7 +111,9 @@ def test_weights_that_lack_a_layer(tiny: LoadedModel, folder: Path, load: Callab
     """They must not be filled up with random numbers in silence."""
     kept = {name: tensor for name, tensor in tiny.model.state_dict().items() if ".layers.2.mlp" not in name}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelLoadError, match=r"do not fit its config\.json: 3 tensor.*model\.layers\.2\.mlp\.down_proj"):
+    with pytest.raises(
+        ModelLoadError, match=r"do not fit its config\.json: 3 tensor.*model\.layers\.2\.mlp\.down_proj"
+    ):
         load(FolderSource(path=str(folder)))
 
 

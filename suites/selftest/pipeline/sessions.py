@@ -8,6 +8,7 @@ keeps in memory is its own in either case.
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import re
@@ -81,6 +82,7 @@ def clean_environment(changes: Mapping[str, str] | None = None) -> dict[str, str
 def arguments(run_dir: Path, options: Sequence[str | Path], suites: Sequence[str | Path]) -> list[str]:
     """Arguments of pytest for a session."""
     common = ["-q", "--run-dir", run_dir, "--junitxml", run_dir / "junit.xml", "-o", "junit_logging=no"]
+    common += ["-p", "no:hypothesispytest"]  # its summary imports all of hypothesis, for nothing here
     return [str(one) for one in (*suites, *common, *options)]
 
 
@@ -112,7 +114,7 @@ def fork(
     run_dir.mkdir(parents=True, exist_ok=True)
     log = run_dir / "output.txt"
     order = {
-        "arguments": arguments(run_dir, options, suites),
+        "arguments": [*arguments(run_dir, options, suites), "-W", "ignore::pytest.PytestAssertRewriteWarning"],
         "cwd": str(cwd),
         "path": [str(one) for one in path],
         "env": clean_environment(env),
@@ -144,9 +146,12 @@ def _server() -> subprocess.Popen[str]:
 
 # --------------------------------------------------------------------------- the server's own process
 def _serve() -> None:
-    import allure_pytest.plugin  # noqa: F401
+    import faiss  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
     import pytest  # noqa: F401
+    import scipy.stats  # noqa: F401
     import sentence_transformers  # noqa: F401
+    import transformers.models.bert.modeling_bert  # noqa: F401
     import transformers.models.llama.modeling_llama  # noqa: F401
 
     import editverdict.pipeline.runs
@@ -154,6 +159,8 @@ def _serve() -> None:
     from editverdict.data.worldfacts import build_worldfacts
 
     build_worldfacts(0)
+    gc.collect()
+    gc.freeze()  # children need not look through all of this again
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

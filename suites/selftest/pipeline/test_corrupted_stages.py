@@ -1,8 +1,8 @@
 """Corrupting the pipeline from outside makes the affected cases invalid.
 
-Stages are wrapped from outside; the checks themselves are left alone and see nothing but arrays, counts and hashes. Each
-corrupted run starts from a store of an honest run without the artifacts of the corrupted stage, and each case that must
-become invalid is shown not to be invalid in the honest run.
+Stages are wrapped from outside; the checks themselves are left alone and see nothing but arrays, counts and hashes.
+Each corrupted run starts from the store of an honest run, without the artifacts of the corrupted stage. Each case that
+must become invalid is shown not to be so in the honest run.
 """
 
 from __future__ import annotations
@@ -150,18 +150,24 @@ def reorder(
     monkeypatch.setattr(changes, "tail_pass", wrapped)
 
 
-@pytest.mark.parametrize("order", [all_over, by_one, a_tenth])
+@pytest.mark.parametrize(
+    ("order", "claims"), [(all_over, CHANGES), (by_one, ("smallpert-norm",)), (a_tenth, ("smallpert-norm",))]
+)
 def test_samples_reordered_between_base_and_edited_pass(
-    world: World, honest: dict[str, Row], monkeypatch: pytest.MonkeyPatch, order: Callable[[int], torch.Tensor]
+    world: World,
+    honest: dict[str, Row],
+    monkeypatch: pytest.MonkeyPatch,
+    order: Callable[[int], torch.Tensor],
+    claims: tuple[str, ...],
 ) -> None:
     own = world.again(["change"])
     loaded = own.model("rehearsal-llama")
     weight = loaded.sites.down_proj(loaded.spec.layers.edit).weight.clone()
     reorder(monkeypatch, order, unedited=weight)
-    rows = judged(own, *CHANGES)
+    rows = judged(own, *claims)
     assert {row.verdict for row in rows.values()} == {"invalid"}, verdicts(rows)
     assert all(failed_checks(row) == {"samples-paired"} for row in rows.values()), verdicts(rows)
-    assert not {honest[claim].verdict for claim in CHANGES} & {"invalid", "broken"}
+    assert not {honest[claim].verdict for claim in claims} & {"invalid", "broken"}
 
 
 def test_samples_reordered_in_every_later_pass(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

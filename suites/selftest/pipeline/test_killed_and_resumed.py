@@ -1,4 +1,4 @@
-"""Killed with SIGKILL again and again, and started again on the same store: the same rows, and nothing is done twice."""
+"""Killed with SIGKILL again and again and started again on the same store: the same rows, and nothing is done twice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ profiles:
 """
 # A plugin that kills its own process, the only one of the session, in the middle of a stage. It wraps functions from
 # outside: what is killed does not know that it will be.
-KILLER = '''
+KILLER = """
 import functools, os, signal
 
 STAGE, NUMBER = os.environ["KILL_IN"].split(":")
@@ -77,7 +77,7 @@ def pytest_collection_finish():
         "edited pass": lambda: wrap(changes, "tail_pass", with_progress),
         "answering": lambda: wrap(answers, "greedy_answers", with_progress),
     }[STAGE]()
-'''
+"""
 KILLS = {"base pass": 3, "chain": 2, "edited pass": 3, "answering": 3}
 """Where each run is killed, and at which call, in the order in which a run comes by."""
 
@@ -122,7 +122,9 @@ def test_the_runs_were_killed(killed: dict[str, Session]) -> None:
 def test_each_was_killed_in_the_middle_of_its_stage(killed: dict[str, Session]) -> None:
     assert killed["base pass"].keys("built") == []
     chain = Counter(event["kind"] for event in killed["chain"].events)
-    assert chain["step"] == 2 and chain["value"] == 3  # single edit and second edit of a chain are there; the third's value
+    assert (
+        chain["step"] == 2 and chain["value"] == 3
+    )  # single edit and second edit of a chain are there; the third's value
     assert chain["base-pass"] == 1 and killed["chain"].events[-1]["kind"] == "value"
     edited = killed["edited pass"]
     assert len(edited.keys("built", "change")) < len(edited.keys("built", "step"))

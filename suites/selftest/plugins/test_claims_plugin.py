@@ -229,7 +229,7 @@ MISTAKES = {
     "empty folder": (("--model", "{tmp}/empty"), "{tmp}/empty' has no config.json", "found []"),
     "no edits": (("--edits", "{tmp}/none.jsonl"), "--edits: no file '{tmp}/none.jsonl'", "expected JSONL"),
     "empty edits": (("--edits", "{tmp}/empty.jsonl"), "{tmp}/empty.jsonl", '"prompt": "The capital of France is"'),
-    "edits, not JSON": (("--edits", "{tmp}/bad.jsonl"), "{tmp}/bad.jsonl:2", "JSON"),
+    "edits, not JSON": (("--edits", "{tmp}/bad.jsonl"), "{tmp}/bad.jsonl: 1 line(s) are not JSON", "line 2"),
     "few edits": (("--edits", "{tmp}/one.jsonl"), "need 5 records", "there are 1"),
     "device": (("--device", "gpu"), "--device: expected auto, cpu or cuda", "found 'gpu'"),
     "specs": (("--specs", "{tmp}/specs"), "{tmp}/specs/claims/bad.yaml:3", "did you mean 'statement'?"),
@@ -267,13 +267,23 @@ def test_a_users_mistake_is_one_message_with_workers_too(tmp_path: Path) -> None
 
 
 # --------------------------------------------------------------------------- a user's own model and edits
-CITIES = ["Lyon", "Turin", "Porto", "Cracow", "Graz", "Bergen", "Malmo", "Aarhus", "Basel", "Ghent", "Cork", "Split"]
-COUNTRIES = "France Italy Portugal Poland Austria Norway Sweden Denmark Switzerland Belgium Ireland Croatia".split()
+CITIES = {
+    "France": "Lyon",
+    "Italy": "Turin",
+    "Portugal": "Porto",
+    "Poland": "Cracow",
+    "Austria": "Graz",
+    "Norway": "Bergen",
+    "Sweden": "Malmo",
+    "Denmark": "Aarhus",
+    "Switzerland": "Basel",
+    "Belgium": "Ghent",
+}
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Session:
-    """The toy as a folder of the user's, and a JSONL file of twelve edits."""
+    """The toy as a folder of the user's, and a JSONL file of ten edits."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     from editverdict.models.sources import source_folder
@@ -299,7 +309,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Session:
             "locality": [{"prompt": "The capital of Japan is", "answers": ["Tokyo"], "kind": "same-relation"}],
             "portability": [{"prompt": f"{city} is the capital of", "answers": [country], "kind": "inverse"}],
         }
-        for country, city in zip(COUNTRIES, CITIES, strict=True)
+        for country, city in CITIES.items()
     ]
     (folder / "edits.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     (folder / "specs" / "profiles").mkdir(parents=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 
-MINE = '''
+MINE = """
 from editverdict.editors import installed
 
 
@@ -25,14 +25,25 @@ def test_edited_model(trial, edited_states):
 
 def test_something_left_behind(trial):
     trial.model("rehearsal-llama").sites.down_proj(0).weight.data[0, 0] += 1.0
-'''
+"""
 
 
 def test_a_suite_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "test_mine.py"
     file.write_text(MINE)
     plugins = [part for name in ("plugins.devices", "plugins.claims", "fixtures.trial") for part in ("-p", name)]
-    command = [sys.executable, "-m", "pytest", "-q", "-c", "pyproject.toml", "--rootdir", str(ROOT), str(file), *plugins]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-c",
+        "pyproject.toml",
+        "--rootdir",
+        str(ROOT),
+        str(file),
+        *plugins,
+    ]
     options = ["--profile", "smoke", "--store", str(tmp_path / "store"), "--run-dir", str(tmp_path / "run")]
     done = subprocess.run(command + options, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert "2 passed, 1 error" in done.stdout, done.stdout + done.stderr

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import State
 from editverdict.evaluation.dimensions import Locality, edit_counts, scores_of
 from editverdict.evaluation.probability import probability_scores
 from editverdict.evaluation.questions import DIMENSIONS, questions_of
@@ -20,6 +19,8 @@ from editverdict.pipeline.trial import NotHere, Trial
 
 HEADROOM = 0.2
 TEN = 10.0
+PROBED = 20
+"""Edits of a long chain that the controls of retention ask again one by one."""
 Chain = list[EditRecord]
 
 
@@ -221,9 +222,9 @@ def retention_ratio(trial: Trial, case: Case) -> Measurement:
     alone = _single_answers(trial, case, method, chains, before, **rel)
     after = _chain_answers(trial, case, method, chains, before, **rel)
     gross = _chain_answers(trial, case, method, chains, before, dimensions=("rel",), scale=TEN)
-    states = [steps(trial, case.model, method, chain) for chain in chains]
-    again = _again(trial, case, method, chains, states, before)
-    with_placebo = _amid_placebo(trial, case, method, chains, before)
+    again = _probed(trial, case, method, chains, before, placebo=False)
+    with_placebo = _probed(trial, case, method, chains, before, placebo=True)
+    probed = [_first(a) for a in alone]
 
     def rel_of(one: Answered) -> float:
         return float(scores_of(one.rows).rel or 0.0)
@@ -237,7 +238,7 @@ def retention_ratio(trial: Trial, case: Case) -> Measurement:
     wanted = len(_everything(chains))
     found = sum(len(one.rows) for one in after)
     made.checks |= passed("answers-complete", found == wanted, f"{found} answers to {wanted} questions")
-    usable = all(rel_of(a) > 0 for a in alone)
+    usable = all(rel_of(a) > 0 for a in (*alone, *probed))
     made.definitions["generated"] = (
         _ratios(after, alone, rel_of, length) if usable else missing(note="single edits score 0")
     )
@@ -245,10 +246,11 @@ def retention_ratio(trial: Trial, case: Case) -> Measurement:
         _ratios(after, alone, efficacy, length) if all(efficacy(a) > 0 for a in alone) else missing()
     )
     if usable:
-        made.controls["singles-again"] = _ratios(again, alone, rel_of, length)
+        made.controls["singles-again"] = _ratios(again, probed, rel_of, PROBED)
         made.controls["ten-fold"] = _ratios(gross, alone, rel_of, length)
-        made.comparators["placebo"] = [rel_of(b) / rel_of(a) for a, b in zip(alone, with_placebo, strict=True)]
-    made.notes["placebo"] = "each single edit amid the random updates of the whole placebo chain"
+        made.comparators["placebo"] = [rel_of(b) / rel_of(a) for a, b in zip(probed, with_placebo, strict=True)]
+    made.notes["placebo"] = f"the first {PROBED} edits, each alone amid the random updates of the whole placebo chain"
+    made.notes["singles-again"] = f"the first {PROBED} edits of each chain"
     made.descriptive["scores"] = _table(single=alone, sequential=after)
     made.descriptive["reliability"] = {"single": singles_rel, "sequential": _mean([rel_of(a) for a in after])}
     _describe(trial, case, made, chains, length)
@@ -274,37 +276,28 @@ def _ratios(top: Sequence[Answered], bottom: Sequence[Answered], read: Any, leng
     return t_interval([read(a) / read(b) for a, b in zip(top, bottom, strict=True)], resolution=1 / length)
 
 
-def _again(
-    trial: Trial, case: Case, method: str, chains: Sequence[Chain], states: Sequence[State], before: dict[str, str]
+def _probed(
+    trial: Trial, case: Case, method: str, chains: Sequence[Chain], before: dict[str, str], placebo: bool
 ) -> list[Answered]:
-    """The same single edits asked again after the chain was installed and removed."""
-    found = []
-    for chain, state in zip(chains, states, strict=True):
-        own = singles(trial, case.model, method, chain)
-        asked = [
-            Asked(f"{method} single edits again", (r,), s, removed=state, dimensions=("rel",))
-            for r, s in zip(chain, own, strict=True)
-        ]
-        parts = ask(trial, case.model, asked, before=before)
-        found.append(Answered([row for p in parts for row in p.rows], [], parts[0].key))
-    return found
-
-
-def _amid_placebo(
-    trial: Trial, case: Case, method: str, chains: Sequence[Chain], before: dict[str, str]
-) -> list[Answered]:
-    """Each single edit together with the random updates of the placebo chain of the same length and norms."""
+    """Per chain, its first single edits asked again: after the chain was removed, or amid its placebo's updates."""
     found = []
     for chain in chains:
-        noise = steps(trial, case.model, f"placebo:{method}", chain)
-        own = singles(trial, case.model, method, chain)
+        own = singles(trial, case.model, method, chain[:PROBED])
+        other = steps(trial, case.model, f"placebo:{method}" if placebo else method, chain)
+        label = f"{method} single edits {'amid placebo' if placebo else 'again'}"
+        states: dict[str, Any] = {} if placebo else {"removed": other}
         asked = [
-            Asked(f"{method} single edits amid placebo", (r,), (*s, *noise), dimensions=("rel",))
-            for r, s in zip(chain, own, strict=True)
+            Asked(label, (r,), (*s, *other) if placebo else s, dimensions=("rel",), **states)
+            for r, s in zip(chain, own, strict=False)
         ]
         parts = ask(trial, case.model, asked, before=before)
         found.append(Answered([row for p in parts for row in p.rows], [], parts[0].key))
     return found
+
+
+def _first(answered: Answered) -> Answered:
+    """The answers of the probed edits alone, for a comparison of equals."""
+    return Answered(answered.rows[:PROBED], [], answered.key)
 
 
 # --------------------------------------------------------------------------- SCR beside the method
