@@ -60,28 +60,42 @@ def _load_one(artifact: Artifact, number: int) -> Step:
 
 def step_recipe(trial: Trial, model_id: str, method_id: str, records: Sequence[EditRecord]) -> Recipe:
     """Recipe of the step that makes the chain's last edit."""
-    editor = editor_of(trial, method_id, model_id)
-    before = step_recipe(trial, model_id, method_id, records[:-1]).key if len(records) > 1 else None
-    memo = ("step-key", model_id, method_id, before, records[-1].id)
-    if memo not in trial._memo:
-        trial._memo[memo] = Recipe.of(
-            "step",
-            STEP_VERSION,
-            editor={
-                "name": editor.name,
-                "version": editor.version,
-                "settings": editor.hyperparameters.model_dump(mode="json"),
-            },
-            model=trial.model(model_id).identity.fields(),
-            layer=trial.model(model_id).spec.layers.edit,
-            corpus=trial.corpus_key(model_id),
-            seed=trial.profile.seed,
-            encoder=trial.profile.encoder,
-            edit=edit_fields(records[-1]) | ({"id": records[-1].id} if method_id.startswith("placebo") else {}),
-            before=before,
-        )
-    found: Recipe = trial._memo[memo]
+    found: Recipe | None = None
+    for t, record in enumerate(records, start=1):
+        before = None if found is None else found.key
+        memo = ("step-key", model_id, method_id, before, record.id)
+        if memo not in trial._memo:
+            trial._memo[memo] = _step_recipe(trial, model_id, method_id, records[:t], before)
+        found = trial._memo[memo]
+    if found is None:
+        raise ValueError("a step makes an edit, and there is none")
     return found
+
+
+def _step_recipe(
+    trial: Trial, model_id: str, method_id: str, records: Sequence[EditRecord], before: str | None
+) -> Recipe:
+    editor = editor_of(trial, method_id, model_id)
+    # A placebo has the norm of the step that it imitates, and so changes with that method's hyperparameters.
+    like = method_id.partition(":")[2]
+    imitated = {"imitates": step_recipe(trial, model_id, like, records).key} if like else {}
+    return Recipe.of(
+        "step",
+        STEP_VERSION,
+        editor={
+            "name": editor.name,
+            "version": editor.version,
+            "settings": editor.hyperparameters.model_dump(mode="json"),
+        },
+        model=trial.model(model_id).identity.fields(),
+        layer=trial.model(model_id).spec.layers.edit,
+        corpus=trial.corpus_key(model_id),
+        seed=trial.profile.seed,
+        encoder=trial.profile.encoder,
+        edit=edit_fields(records[-1]) | ({"id": records[-1].id} if method_id.startswith("placebo") else {}),
+        before=before,
+        **imitated,
+    )
 
 
 def resources(trial: Trial, model_id: str, before: str | None = None) -> Resources:

@@ -59,7 +59,7 @@ def claims_table(claims: Sequence[ClaimVerdict], rows: Sequence[Row]) -> Table:
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     made.add_column("claim\nstands on", overflow="fold", ratio=5)
     made.add_column("verdict", no_wrap=True)
-    made.add_column(f"measured\n[{_level(rows)}interval]", overflow="fold", min_width=16)
+    made.add_column(Text(f"measured\n[{_level(rows)}interval]"), overflow="fold", min_width=16)
     made.add_column("expected", overflow="fold", min_width=9)
     made.add_column("controls", overflow="fold", min_width=8)
     made.add_column("specific", no_wrap=True)

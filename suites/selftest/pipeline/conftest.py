@@ -6,18 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from suites.selftest.pipeline.sessions import Session, run
+from suites.selftest.pipeline.sessions import Session, once, run, shared_folder
 
 SMOKE = ("--profile", "smoke")
 
 
 @pytest.fixture(scope="session")
-def smoke_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store of `smoke`: full once that fixture was asked for."""
-    return tmp_path_factory.mktemp("smoke-store")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers have in common."""
+    return shared_folder(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory, smoke_store: Path) -> Session:
+def smoke(common: Path) -> Session:
     """Both suites on the toy, once, in one process, from an empty store."""
-    return run(tmp_path_factory.mktemp("smoke"), *SMOKE, "--store", smoke_store)
+    return once(common, "smoke", lambda folder: run(folder, *SMOKE, "--store", common / "smoke-store"))
+
+
+@pytest.fixture(scope="session")
+def smoke_store(common: Path, smoke: Session) -> Path:
+    """The store that `smoke` has filled."""
+    return common / "smoke-store"

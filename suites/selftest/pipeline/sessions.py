@@ -15,11 +15,14 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[3]
 SUITES = ("suites/hypotheses", "suites/benchmark")
@@ -70,6 +73,27 @@ class Session:
             word = {"failure": "failed"}.get(parts[0].tag, parts[0].tag) if parts else "passed"
             found[case.attrib["name"]] = (word, parts[0].attrib.get("message", "") if parts else "")
         return found
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder that all workers of this run of the tests have in common."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    folder = factory.getbasetemp().parent / f"shared-{run}" if run else factory.getbasetemp() / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def once(folder: Path, name: str, start: Callable[[Path], Session]) -> Session:
+    """A session that one worker runs, below ``folder``, and all look at."""
+    place = folder / name
+    place.mkdir(exist_ok=True)
+    record = place / "session.json"
+    with FileLock(place / "session.lock"):
+        if not record.exists():
+            made = start(place / "run")
+            record.write_text(json.dumps([made.code, made.output]))
+    code, output = json.loads(record.read_text())
+    return Session(code, output, place / "run")
 
 
 def clean_environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -148,10 +172,9 @@ def _server() -> subprocess.Popen[str]:
 def _serve() -> None:
     import faiss  # noqa: F401
     import pyarrow.parquet  # noqa: F401
-    import pytest  # noqa: F401
     import scipy.stats  # noqa: F401
     import sentence_transformers  # noqa: F401
-    import transformers.models.bert.modeling_bert  # noqa: F401
+    import transformers.models.bert.modeling_bert
     import transformers.models.llama.modeling_llama  # noqa: F401
 
     import editverdict.pipeline.runs
@@ -170,8 +193,6 @@ def _serve() -> None:
 
 
 def _session(order: dict[str, Any]) -> None:
-    import pytest
-
     os.environ.clear()
     os.environ.update(order["env"])
     os.chdir(order["cwd"])

@@ -8,6 +8,7 @@ must become invalid is shown not to be so in the honest run.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -60,10 +61,11 @@ class World:
 
     honest: Trial
     folder: Path
+    number: Iterator[int] = dataclasses.field(default_factory=itertools.count)
 
     def again(self, without: Iterable[str], **changed: Any) -> Trial:
         """A trial on a copy of the honest store that lacks some kinds of artifact."""
-        place = self.folder / f"store-{len(list(self.folder.iterdir()))}"
+        place = self.folder / f"store-{next(self.number)}"
         drop = {".locks", ".tmp", *without}
         shutil.copytree(self.honest.store.root, place, ignore=lambda _folder, names: drop & set(names))
         made = dataclasses.replace(self.honest, store=Store(place), _memo={}, **changed)
@@ -88,7 +90,7 @@ def verdicts(rows: dict[str, Row]) -> dict[str, tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory, common: Path) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("corrupted")
     profiles = folder / "specs" / "profiles"
     profiles.mkdir(parents=True)
@@ -98,7 +100,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         (profiles / f"{sizes['name']}.yaml").write_text(PROFILE.format(**sizes))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    options = Options(profile="enough", specs=(folder / "specs",), store=folder / "honest")
+    options = Options(profile="enough", specs=(folder / "specs",), store=common / "honest-store")
     yield World(make_trial(options, ROOT / "specs"), folder)
     torch.set_num_threads(threads)
 
@@ -191,6 +193,8 @@ def test_fewer_samples_than_dimensions(world: World, honest: dict[str, Row]) -> 
     assert {row.verdict for row in rows.values()} == {"invalid"}, verdicts(rows)
     assert all("enough-samples" in failed_checks(rows[claim]) for claim in (*COLLAPSE, REAL)), verdicts(rows)
     assert all("enough-tokens" in failed_checks(rows[claim]) for claim in (*CHANGES, PAIRED)), verdicts(rows)
+    # Too few units as well, which alone would be inconclusive: invalid comes first.
+    assert 0 < rows[PAIRED].n_units < rows[PAIRED].min_units
     assert "invalid" not in {row.verdict for row in honest.values()}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from editverdict.inference.results import same_rows
-from suites.selftest.pipeline.sessions import Session, fork
+from suites.selftest.pipeline.sessions import Session, fork, once
 
 PROFILE = """
 profiles:
@@ -83,7 +83,8 @@ KILLS = {"base pass": 3, "chain": 2, "edited pass": 3, "answering": 3}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The profile and the plugin."""
     made = tmp_path_factory.mktemp("killed")
     (made / "specs" / "profiles").mkdir(parents=True)
     (made / "specs" / "profiles" / "short.yaml").write_text(PROFILE)
@@ -91,27 +92,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def start(folder: Path, name: str, store: str, kill: str | None = None) -> Session:
-    options = ["--profile", "short", "--specs", folder / "specs", "--store", folder / store]
-    if kill is None:
-        return fork(folder / name, *options)
-    return fork(folder / name, *options, "-p", "killer", path=[folder], env={"KILL_IN": kill})
+def start(files: Path, common: Path, name: str, store: str, kill: str | None = None) -> Session:
+    """A session, killed somewhere or not."""
+    options = ["--profile", "short", "--specs", files / "specs", "--store", common / store]
+    killer = ["-p", "killer"] if kill else []
+    env = {"KILL_IN": kill} if kill else {}
+    return once(common, name, lambda folder: fork(folder, *options, *killer, path=[files], env=env))
 
 
 @pytest.fixture(scope="module")
-def undisturbed(folder: Path) -> Session:
-    return start(folder, "undisturbed", "other-store")
+def undisturbed(files: Path, common: Path) -> Session:
+    return start(files, common, "undisturbed", "undisturbed-store")
 
 
 @pytest.fixture(scope="module")
-def killed(folder: Path) -> dict[str, Session]:
+def killed(files: Path, common: Path) -> dict[str, Session]:
     """One killed run after the other, each on the store that its predecessors left."""
-    return {stage: start(folder, stage, "store", f"{stage}:{number}") for stage, number in KILLS.items()}
+    return {
+        stage: start(files, common, f"killed in {stage}", "killed-store", f"{stage}:{number}")
+        for stage, number in KILLS.items()
+    }
 
 
 @pytest.fixture(scope="module")
-def resumed(folder: Path, killed: dict[str, Session]) -> Session:
-    return start(folder, "resumed", "store")
+def resumed(files: Path, common: Path, killed: dict[str, Session]) -> Session:
+    return start(files, common, "resumed", "killed-store")
 
 
 def test_the_runs_were_killed(killed: dict[str, Session]) -> None:
@@ -176,5 +181,5 @@ def test_the_manifest_says_what_was_reused(undisturbed: Session, killed: dict[st
     assert sum(stage["built"] for stage in stages.values()) == len(resumed.keys("built"))
 
 
-def test_no_draft_of_a_dead_process_is_left(folder: Path, resumed: Session) -> None:
-    assert list((folder / "store" / ".tmp").iterdir()) == []
+def test_no_draft_of_a_dead_process_is_left(common: Path, resumed: Session) -> None:
+    assert list((common / "killed-store" / ".tmp").iterdir()) == []

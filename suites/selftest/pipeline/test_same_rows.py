@@ -8,20 +8,19 @@ import pytest
 
 from editverdict.inference.results import same_rows
 from suites.selftest.pipeline.conftest import SMOKE
-from suites.selftest.pipeline.sessions import Session, fork, run
+from suites.selftest.pipeline.sessions import Session, fork, once
 
 
 @pytest.fixture(scope="module")
-def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Session:
+def two_workers(common: Path) -> Session:
     """The smoke profile on two workers that share an empty store."""
-    store = tmp_path_factory.mktemp("store-of-two")
-    return run(tmp_path_factory.mktemp("two"), *SMOKE, "--store", store, "-n", "2")
+    return once(common, "two", lambda folder: fork(folder, *SMOKE, "--store", common / "store-of-two", "-n", "2"))
 
 
 @pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory, smoke: Session, smoke_store: Path) -> Session:
+def second(common: Path, smoke: Session, smoke_store: Path) -> Session:
     """The smoke profile once more, on the store of the first run."""
-    return fork(tmp_path_factory.mktemp("second"), *SMOKE, "--store", smoke_store)
+    return once(common, "second", lambda folder: fork(folder, *SMOKE, "--store", smoke_store))
 
 
 def test_two_workers_give_the_rows_of_one(smoke: Session, two_workers: Session) -> None:

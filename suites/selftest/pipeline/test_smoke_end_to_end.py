@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from editverdict.cli import app
 from editverdict.pipeline.matrix import matrix
 from editverdict.pipeline.setup import load_library
 from editverdict.reporting.evidence import Evidence
 from editverdict.schema.library import spec_hash
-from suites.selftest.pipeline.sessions import ROOT, Session, clean_environment, fork
+from suites.selftest.pipeline.sessions import ROOT, Session, fork
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,14 @@ def test_required_checks_appear_in_the_rows(smoke: Session, planned: dict) -> No
     assert seen > 0
 
 
+def test_a_required_check_that_is_open_leaves_the_case_open(smoke: Session) -> None:
+    by_claim = {row.claim: row.verdict for row in smoke.rows if row.kind == "check"}
+    assert set(by_claim.values()) == {"inconclusive"}  # 4 of 20 text blocks
+    needing = [row for row in smoke.rows if any(c.name.startswith("requires:") for c in row.controls)]
+    assert needing and {row.verdict for row in needing} == {"inconclusive"}
+    assert {c.outcome for row in needing for c in row.controls if c.name.startswith("requires:")} == {"undecided"}
+
+
 def test_claims_about_chains_name_their_length(smoke: Session, planned: dict) -> None:
     chains = [row for row in smoke.rows if planned[row.case].claim.unit == "chain" and row.verdict != "not_run"]
     assert len(chains) == 6
@@ -94,14 +102,9 @@ def test_evidence_files_are_what_the_renderers_read(smoke: Session) -> None:
 
 
 def test_judging_again_changes_nothing(smoke: Session) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "editverdict.cli", "judge", str(smoke.run_dir)],
-        env=clean_environment({"PYTHONPATH": str(ROOT / "src")}),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(smoke.rows)} cases judged again, 0 differ" in done.stdout
+    done = CliRunner().invoke(app, ["judge", str(smoke.run_dir)])
+    assert done.exit_code == 0, done.output
+    assert f"{len(smoke.rows)} cases judged again, 0 differ" in done.output
 
 
 def test_claim_verdicts_count_all_planned_cases(smoke: Session, planned: dict) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from suites.selftest.pipeline.sessions import ROOT, Session, fork
+from suites.selftest.pipeline.sessions import ROOT, Session, fork, once, shared_folder
 
 TOY = """
     models: [rehearsal-llama]
@@ -83,6 +83,12 @@ pytest_plugins = [
 
 
 @pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers have in common."""
+    return shared_folder(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in small: the plugins, one suite, claims and a measurement of our own."""
     made = tmp_path_factory.mktemp("home")
@@ -113,13 +119,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def start(home: Path) -> Callable[..., Session]:
+def start(home: Path, common: Path) -> Callable[..., Session]:
     """Start a session at home on some of our claims."""
 
     def session(*names: str, options: tuple[str, ...] = ()) -> Session:
+        return once(common, f"own {' '.join(names)}", lambda folder: at_home(folder, *names, options=options))
+
+    def at_home(folder: Path, *names: str, options: tuple[str, ...]) -> Session:
         path = os.pathsep.join(map(str, (home, ROOT, ROOT / "src")))
         return fork(
-            home / f"run-{'-'.join(names)}",
+            folder,
             *("--profile", "own", "--specs", home / "specs", "--store", home / "store"),
             *("--claims", ",".join(f"own-{name}" for name in names)),
             *options,
@@ -282,14 +291,18 @@ CITIES = {
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Session:
+def own(common: Path) -> Session:
     """The toy as a folder of the user's, and a JSONL file of ten edits."""
+    return once(common, "own model", own_session)
+
+
+def own_session(run_dir: Path) -> Session:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     from editverdict.models.sources import source_folder
     from editverdict.pipeline.setup import load_library
 
-    folder = tmp_path_factory.mktemp("own")
+    folder = run_dir.parent
     models = load_library([ROOT / "specs"]).models
     like = source_folder(models["smollm2-135m"].source)
     config = AutoConfig.from_pretrained(like)
@@ -322,7 +335,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Session:
             norm_tokens: 200, angle_tokens: 200, text_blocks: 4, random_seeds: 3}}
 """)
     return fork(
-        folder / "run",
+        run_dir,
         *("--profile", "short", "--specs", folder / "specs", "--store", folder / "store"),
         *("--model", folder / "model", "--edits", folder / "edits.jsonl"),
     )

@@ -270,7 +270,14 @@ def _planted_minimum(trial: Trial, model_id: str) -> tuple[list[float], float]:
     """σ_min/σ_1 that exact mode sees of a direction planted at 1e-8 σ_1 in real states: per left-out block, full."""
     sub = base.subset(trial, model_id)
     layer = min(sub.states)
-    recipe = Recipe.of("planted-minimum", PLANT_VERSION, subset=sub.key, layer=layer, ratio=1e-8)
+    recipe = Recipe.of(
+        "planted-minimum",
+        PLANT_VERSION,
+        subset=sub.key,
+        blocks=trial.subset(model_id).n_blocks,
+        layer=layer,
+        ratio=1e-8,
+    )
 
     def produce(draft: Draft) -> None:
         x = sub.states[layer].double()
