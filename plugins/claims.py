@@ -15,6 +15,7 @@ import datetime as dt
 import json
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ TRIAL: pytest.StashKey[Trial] = pytest.StashKey()
 CASE: pytest.StashKey[Case] = pytest.StashKey()
 ROW: pytest.StashKey[Row] = pytest.StashKey()
 STARTED: pytest.StashKey[float] = pytest.StashKey()
+SHOWN = 20
 RUN_DIR_VARIABLE = "EDITVERDICT_RUN_DIR"
 
 
@@ -105,12 +107,22 @@ def trial_of(config: pytest.Config) -> Trial:
     try:
         trial = make_trial(options, ROOT / "specs")
         if options.edits:
-            trial.chains("own-edits")
+            _report_edits(trial)
     except (SpecError, UsageError, DataError, ModelLoadError) as error:
         pytest.exit(f"\n{error}", returncode=2)
     _prepare(config, trial)
     config.stash[TRIAL] = trial
     return trial
+
+
+def _report_edits(trial: Trial) -> None:
+    """Say what of a user's edits cannot be used, and what makes chaining them doubtful; each with its place."""
+    loaded = trial.loaded("own-edits")
+    for what, texts in (("left out", loaded.problems), ("doubtful", loaded.warnings)):
+        for text in texts[:SHOWN]:
+            warnings.warn(f"--edits, {what}: {text}", stacklevel=2)
+        if len(texts) > SHOWN:
+            warnings.warn(f"--edits, {what}: {len(texts) - SHOWN} more", stacklevel=2)
 
 
 def _run_dir(config: pytest.Config) -> Path:
@@ -144,14 +156,16 @@ def _prepare(config: pytest.Config, trial: Trial) -> None:
     """Run folder, threads, progress and store events."""
     import torch
 
-    from editverdict.pipeline.runs import ProgressFile
+    from editverdict.pipeline.runs import ProgressFile, git_state
     from editverdict.store import Store
 
     torch.set_num_threads(trial.profile.threads)
     trial.run_dir = _run_dir(config)
     trial.run_dir.mkdir(parents=True, exist_ok=True)
     trial.report = ProgressFile(trial.run_dir, f"worker-{trial.worker}")
-    trial.store = Store(config.getoption("--store"), events=trial.run_dir / "store-events.jsonl")
+    trial.store = Store(
+        config.getoption("--store"), provenance=git_state(ROOT), events=trial.run_dir / "store-events.jsonl"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -317,6 +331,7 @@ def _crashed_rows(trial: Trial) -> None:
             trial, cases[crash["case"]], "broken", f"BROKEN: the worker died while measuring: {crash['reason']}"
         )
         append_row(trial.run_dir / "results.jsonl", row)
+    file.unlink()  # a later run into the same folder must not find it
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
@@ -92,4 +92,13 @@ class Editor(Protocol):
         self, loaded: LoadedModel, state: State, records: Sequence[EditRecord], resources: Resources
     ) -> AbstractContextManager[Answering]:
         """Put the state in force; on leaving, the model is as it was, bit by bit."""
+        ...
+
+
+@runtime_checkable
+class OptimisesValues(Protocol):
+    """An editor whose steps rest on optimised values; those of first edits are made in fixed groups and shared."""
+
+    def values(self, loaded: LoadedModel, edits: Sequence[EditRecord], resources: Resources) -> list[Step]:
+        """Optimise the values of independent edits in the model as it stands."""
         ...

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from editverdict.models.fingerprint import hash_template, hash_tokenizer, hash_weights
 from editverdict.models.sites import Sites
+from editverdict.schema.library import spec_hash
 from editverdict.schema.specs import ArchitectureSpec, FolderSource, HubSource, ModelSpec, PackagedFile, RandomSource
 from editverdict.store.packaged import fetch_packaged
 
@@ -47,6 +48,8 @@ class ModelIdentity:
     device: str
     """Device class: ``cpu`` or ``cuda``."""
     attention: str
+    architecture: str
+    """Hash of the table of edit sites: another site is another measurement."""
 
     def fields(self) -> dict[str, str]:
         """As recipe fields."""
@@ -241,6 +244,7 @@ def load_model(
         dtype=spec.dtype,
         device=device.type,
         attention=spec.attention,
+        architecture=spec_hash(architecture),
     )
     sites = Sites(model, architecture)
     if spec.layers.measured[-1] >= sites.n_layers:

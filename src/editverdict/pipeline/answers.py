@@ -18,7 +18,7 @@ from editverdict.evaluation.lexical import LexicalJudge
 from editverdict.evaluation.probability import comparisons_of, pairs_of, probability_rows
 from editverdict.evaluation.questions import Question, questions_of
 from editverdict.generation.decode import greedy_answers
-from editverdict.generation.in_context import answer_with_context
+from editverdict.generation.in_context import IN_CONTEXT_VERSION, answer_with_context
 from editverdict.generation.scoring import target_logprobs
 from editverdict.pipeline.edits import editor_of, resources, state_key
 from editverdict.pipeline.trial import Trial
@@ -63,7 +63,7 @@ def _recipe(trial: Trial, model_id: str, asked: Asked) -> Recipe:
             "name": made.name,
             "version": made.version,
             "settings": made.hyperparameters.model_dump(mode="json"),
-            "encoder": trial.profile.encoder,
+            "encoder": trial.encoder_key,
             "memory": [record.statement for record in asked.memory],
         }
     return Recipe.of(
@@ -74,7 +74,7 @@ def _recipe(trial: Trial, model_id: str, asked: Asked) -> Recipe:
         state=state_key(asked.state),
         scale=asked.scale,
         editor=editor,
-        gold=[record.statement for record in asked.asked] if asked.gold else None,
+        gold=[IN_CONTEXT_VERSION, *(r.statement for r in asked.asked)] if asked.gold else None,
         questions=[[q.edit_id, q.dimension, q.kind, q.prompt] for q in _questions(asked)],
         targets=[vars(c) for r in asked.asked for c in comparisons_of(r)] if asked.probabilities else None,
         removed=state_key(asked.removed),

@@ -15,6 +15,7 @@ from editverdict.capture.passes import full_pass, row_texts, row_tokens
 from editverdict.capture.texts import TextSample, TokenBatch
 from editverdict.editors.prefixes import sample_prefixes
 from editverdict.geometry.checks import check_centred, check_resolution
+from editverdict.models.precision import in_float64
 from editverdict.models.sources import LoadedModel
 from editverdict.numerics.moments import BlockMoments, Moments
 from editverdict.numerics.precision import effective_dtype
@@ -212,16 +213,11 @@ def exact_layer(trial: Trial, model_id: str, layer: int) -> LayerSpectra:
 
     def produce(draft: Draft) -> None:
         rows: list[Tensor] = []
-        before = loaded.model.dtype
-        # float32 -> float64 -> float32 is exact, so the model comes back bit by bit; no copy of it is made.
-        loaded.model.double()
-        try:
-            batches = batches_of(loaded, sample)
+        batches = batches_of(loaded, sample)
+        with in_float64(loaded.model):
             full_pass(
                 loaded, batches, lambda batch, seen: rows.append(seen["h", layer][batch.keep].cpu()), outputs=[layer]
             )
-        finally:
-            loaded.model.to(before)
         x = torch.cat(rows)
         block = torch.tensor([sample.block_of(int(text)) for text in row_texts(batches)])
         whole = exact_spectrum([x], x.shape[1])

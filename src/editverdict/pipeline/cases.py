@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
 import platform
 import time
 import traceback
@@ -14,6 +15,7 @@ import psutil
 
 from editverdict.data.errors import DataError
 from editverdict.editors.base import EditError
+from editverdict.evaluation.lexical import LexicalJudge
 from editverdict.inference.claims import EDITS_KEY
 from editverdict.inference.controls import judge_comparator, judge_control
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, missing
@@ -23,6 +25,9 @@ from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, me
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.schema.library import spec_hash
 from editverdict.schema.specs import ClaimSpec, Control
+
+PAPER_TEXTS = 100_000
+"""Texts behind the paper's spectra (B.1)."""
 
 __all__ = ["Judged", "blank_row", "judge_case"]
 
@@ -199,19 +204,29 @@ def _scope(trial: Trial, case: Case) -> tuple[Any, str]:
         new.append(f"method {case.method} is not in the paper")
     if case.dataset and not trial.library.datasets[case.dataset].in_paper:
         new.append(f"dataset {case.dataset} is not in the paper")
+    if trial.profile.sizes.base_texts < PAPER_TEXTS and case.claim.suite == "hypotheses":
+        new.append(f"{trial.profile.sizes.base_texts} texts where the paper has {PAPER_TEXTS}")
+    if case.claim.suite == "benchmark":
+        new.append(f"chains of {trial.profile.sizes.chain_length} edits where the paper has 100 to 1,301")
     return ("extension", "; ".join(new)) if new else ("replication", "model, method, data and corpus are the paper's")
 
 
 def _hashes(trial: Trial, case: Case, made: Measurement) -> dict[str, str]:
-    import hashlib
-
-    identity = trial.model(case.model).identity
+    identity, library, profile = trial.model(case.model).identity, trial.library, trial.profile
     found = {
         "model": identity.weights,
         "tokenizer": identity.tokenizer,
+        "architecture": identity.architecture,
+        "corpus": str(trial.corpus_key(case.model)["tokens"]),
         "evidence": hashlib.sha256("".join(made.recipes).encode()).hexdigest(),
         "protocol": trial.protocol(case.model).id,
+        "judge": LexicalJudge.of(library.judges[profile.judge]).id,
+        "encoder": trial.encoder_key,
     }
+    if case.method:
+        found["method"] = spec_hash(library.methods[case.method])
+    if case.dataset:
+        found["data"] = trial.data_key(case.dataset)
     return found
 
 

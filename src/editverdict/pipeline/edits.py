@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import Editor, Resources, State, Step
+from editverdict.editors.base import Editor, OptimisesValues, Resources, State, Step
 from editverdict.editors.registry import make_editor
 from editverdict.pipeline import base
 from editverdict.pipeline.trial import Trial
@@ -78,7 +78,10 @@ def _step_recipe(
     editor = editor_of(trial, method_id, model_id)
     # A placebo has the norm of the step that it imitates, and so changes with that method's hyperparameters.
     like = method_id.partition(":")[2]
-    imitated = {"imitates": step_recipe(trial, model_id, like, records).key} if like else {}
+    also: dict[str, Any] = {"imitates": step_recipe(trial, model_id, like, records).key} if like else {}
+    # The value of a first edit is optimised in a group, whose members decide its last bits.
+    if before is None and isinstance(editor, OptimisesValues):
+        also["companions"] = [edit_fields(one) for one in trial.companions(records[-1])]
     return Recipe.of(
         "step",
         STEP_VERSION,
@@ -91,10 +94,10 @@ def _step_recipe(
         layer=trial.model(model_id).spec.layers.edit,
         corpus=trial.corpus_key(model_id),
         seed=trial.profile.seed,
-        encoder=trial.profile.encoder,
+        encoder=trial.encoder_key,
         edit=edit_fields(records[-1]) | ({"id": records[-1].id} if method_id.startswith("placebo") else {}),
         before=before,
-        **imitated,
+        **also,
     )
 
 

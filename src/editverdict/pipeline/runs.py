@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from editverdict import __version__
-from editverdict.inference.claims import claim_verdict
+from editverdict.inference.claims import claim_verdict, generality_of
 from editverdict.inference.results import append_row, merge_rows
 from editverdict.inference.rows import ClaimVerdict, Row
 from editverdict.pipeline.cases import Judged
@@ -36,6 +36,18 @@ PACKAGES = (
     "pytest-xdist",
     "allure-pytest",
 )
+PAPER_MODELS = (
+    "Llama-3.1-8B-Instruct",
+    "DeepSeek-R1-Distill-Llama-8B",
+    "Llama-2-13B",
+    "Llama-2-7B-Chat",
+    "Mistral-7B-Instruct",
+    "Qwen3-14B",
+    "T5-3B",
+)
+"""Models of the paper; a claim's population names some of them."""
+HASHES = ("model", "tokenizer", "architecture", "corpus", "data", "judge", "encoder", "method", "profile")
+"""Hashes of the rows that the manifest gathers."""
 STAGES = {
     "base-pass": "hidden states and spectra of the unedited model",
     "exact-spectrum": "exact mode (float64)",
@@ -49,6 +61,8 @@ STAGES = {
     "value": "optimised values",
     "step": "edits",
     "change": "hidden states after edits",
+    "no-op-again": "hidden states extracted again",
+    "telescoping": "hidden states along a chain",
     "answers": "answers",
 }
 """Kind of artifact -> stage as a reader would call it."""
@@ -133,6 +147,9 @@ def manifest(trial: Trial, folder: Path, seconds: float | None, rows: Sequence[R
         "corpus": trial.profile.corpus,
         "judge": trial.profile.judge,
         "protocol": trial.profile.protocol.model_dump(mode="json"),
+        "protocol_ids": sorted({row.hashes["protocol"] for row in rows if "protocol" in row.hashes}),
+        "hashes": {name: sorted({row.hashes[name] for row in rows if name in row.hashes}) for name in HASHES},
+        "specs": {row.claim: row.hashes["spec"] for row in rows if "spec" in row.hashes},
         "seed": trial.profile.seed,
         "sizes": sizes,
         "python": platform.python_version(),
@@ -208,8 +225,8 @@ def judge_claims(trial: Trial, rows: Sequence[Row], suites: Sequence[str]) -> li
 
 
 def _generality(rows: Sequence[Row], population: str) -> str:
-    models = {row.model for row in rows if row.scope == "replication"}
-    return f"{len(models)} of the claim's population ({population})"
+    named = [name for name in PAPER_MODELS if name.lower() in population.lower()]
+    return generality_of(rows, named) if named else ""
 
 
 def finish(

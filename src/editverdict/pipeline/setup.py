@@ -144,7 +144,7 @@ def own_edits(file: Path) -> DatasetSpec:
     return DatasetSpec(id=OWN_EDITS, format="jsonl", source=FolderSource(path=str(file.resolve())))
 
 
-def make_trial(options: Options, default_specs: Path, *, provenance: dict[str, Any] | None = None) -> Trial:
+def make_trial(options: Options, default_specs: Path) -> Trial:
     """A trial from a user's options.
 
     Raises
@@ -178,7 +178,7 @@ def make_trial(options: Options, default_specs: Path, *, provenance: dict[str, A
     return Trial(
         library=library,
         profile=profile,
-        store=Store(options.store, provenance=provenance),
+        store=Store(options.store),
         device=device,
         worker=int(worker) if worker.isdigit() else 0,
         n_workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 
 from editverdict.capture.texts import TextSample, tokenize_sample
-from editverdict.data import chains, corpus_hash, load_corpus, load_dataset
+from editverdict.data import LoadedEdits, chains, load_corpus, load_dataset, single_edits
 from editverdict.data.records import EditRecord
 from editverdict.editors.base import State
 from editverdict.editors.deltas import PurityError
 from editverdict.generation.protocol import Protocol
-from editverdict.models.fingerprint import hash_weights
+from editverdict.models.fingerprint import hash_text, hash_weights
 from editverdict.models.sources import LoadedModel, load_model, source_folder
-from editverdict.schema.library import SpecLibrary
+from editverdict.schema.library import SpecLibrary, spec_hash
 from editverdict.schema.specs import HubSource, PackagedFile, ProfileSpec
 from editverdict.store import Store
 from editverdict.store.packaged import fetch_packaged
@@ -50,7 +50,7 @@ class Trial:
     """Where progress lines go."""
     _models: dict[str, LoadedModel] = field(default_factory=dict)
     _samples: dict[str, TextSample] = field(default_factory=dict)
-    _records: dict[str, list[EditRecord]] = field(default_factory=dict)
+    _datasets: dict[str, LoadedEdits] = field(default_factory=dict)
     _memo: dict[Any, Any] = field(default_factory=dict)
 
     def model(self, model_id: str) -> LoadedModel:
@@ -90,23 +90,43 @@ class Trial:
         """The fixed subset of the base sample on which edited states are measured."""
         return self.sample(model_id).head(max(self.profile.sizes.angle_tokens, self.profile.sizes.norm_tokens))
 
+    def loaded(self, dataset_id: str) -> LoadedEdits:
+        """A dataset as loaded: records, and what was wrong with those that were left out."""
+        if dataset_id not in self._datasets:
+            self._datasets[dataset_id] = load_dataset(self.library.datasets[dataset_id])
+        return self._datasets[dataset_id]
+
     def records(self, dataset_id: str) -> list[EditRecord]:
-        """All records of a dataset."""
-        if dataset_id not in self._records:
-            self._records[dataset_id] = list(load_dataset(self.library.datasets[dataset_id]).records)
-        return self._records[dataset_id]
+        """All usable records of a dataset."""
+        return list(self.loaded(dataset_id).records)
 
     def chains(self, dataset_id: str) -> list[list[EditRecord]]:
-        """Disjoint chains of the test split; the first goes on to ``long_chain``."""
+        """Disjoint chains of the test split; the first goes on to ``long_chain``.
+
+        A dataset too small for the profile gives fewer chains, and a shorter long one: what is missing then shows in
+        the number of units.
+
+        Raises
+        ------
+        NotHere
+            There are not even enough records for one chain.
+        """
         sizes = self.profile.sizes
         key = ("chains", dataset_id)
         if key not in self._memo:
+            records = [record for record in self.records(dataset_id) if record.split == "test"]
+            count = min(sizes.chains, len(records) // sizes.chain_length)
+            if count == 0:
+                raise NotHere(
+                    f"needs chains of {sizes.chain_length} edits, and dataset '{dataset_id}' has {len(records)} records"
+                )
+            left = len(records) - count * sizes.chain_length
             self._memo[key] = chains(
-                self.records(dataset_id),
+                records,
                 split="test",
-                n_chains=sizes.chains,
+                n_chains=count,
                 length=sizes.chain_length,
-                long_length=sizes.long_chain,
+                long_length=min(sizes.long_chain, sizes.chain_length + left),
                 seed=self.profile.seed,
             )
         found: list[list[EditRecord]] = self._memo[key]
@@ -114,20 +134,18 @@ class Trial:
 
     def companions(self, edit: EditRecord) -> list[EditRecord]:
         """The fixed group in which an edit's first value is optimised: neighbours in the order of all chains."""
-        for dataset_id in self._records:
+        for dataset_id in self.profile.datasets:
             ordered = [record for chain in self.chains(dataset_id) for record in chain]
             for start in range(0, len(ordered), GROUP):
                 group = ordered[start : start + GROUP]
-                if any(record is edit or record.id == edit.id for record in group):
+                if edit in group:
                     return group
         return [edit]
 
     def singles(self, dataset_id: str) -> list[EditRecord]:
         """Records that are edited alone for the single-edit claims: taken in turn from all chains."""
-        length = self.profile.sizes.chain_length
-        heads = [chain[:length] for chain in self.chains(dataset_id)]
-        turns = [chain[i] for i in range(length) for chain in heads if i < len(chain)]
-        return turns[: self.profile.sizes.single_edits]
+        heads = [chain[: self.profile.sizes.chain_length] for chain in self.chains(dataset_id)]
+        return single_edits(heads, min(self.profile.sizes.single_edits, sum(map(len, heads))))
 
     def single_states(self, model_id: str, method_id: str, dataset_id: str) -> list[State]:
         """States of the single edits by a method, from the store; several workers share the work."""
@@ -166,6 +184,19 @@ class Trial:
         with quiet_transformers():
             return SentenceTransformer(str(source_folder(spec.source)), device=self.device.type)
 
+    def data_key(self, dataset_id: str) -> str:
+        """Hash of the records that the profile's chains take from a dataset."""
+        key = ("data-key", dataset_id)
+        if key not in self._memo:
+            records = [record.model_dump_json() for chain in self.chains(dataset_id) for record in chain]
+            self._memo[key] = hash_text("\n".join(records))
+        return str(self._memo[key])
+
+    @property
+    def encoder_key(self) -> str:
+        """Hash of the encoder's spec, which names its files by checksum."""
+        return spec_hash(self.library.encoders[self.profile.encoder])
+
     def corpus_key(self, model_id: str) -> dict[str, Any]:
         """What identifies the base sample in recipes."""
         key = ("corpus-key", model_id)
@@ -173,10 +204,6 @@ class Trial:
             sample = self.sample(model_id)
             self._memo[key] = {"tokens": sample.hash, "blocks": sample.n_blocks}
         return dict(self._memo[key])
-
-    def corpus_fingerprint(self) -> str:
-        """Hash of the corpus texts, for the manifest."""
-        return corpus_hash(self.corpus)
 
     def offset(self, items: Sequence[Any]) -> list[Any]:
         """The items, begun at this worker's share, so that workers that want the same ones meet in the middle."""

@@ -153,8 +153,8 @@ def average_drop(trial: Trial, case: Case) -> Measurement:
     alone = _single_answers(trial, case, method, chains, before, probabilities=True)
     after = _chain_answers(trial, case, method, chains, before, probabilities=True)
     gross = _chain_answers(trial, case, method, chains, before, scale=TEN)
-    idle = ask(trial, case.model, [Asked("no-op", tuple(c)) for c in chains], before=before)
-    base = unedited(trial, case.model, _everything(chains))
+    # By the very same way as the method: singles in small batches, chains in large ones, through an editor.
+    idle = drop_of_no_op(trial, case, chains, before)
     resolution = 1 / (4 * length)
 
     def drop(singles_: Sequence[Answered], chain: Sequence[Answered], locality: Locality = "accuracy") -> Estimate:
@@ -165,9 +165,7 @@ def average_drop(trial: Trial, case: Case) -> Measurement:
 
     made = Measurement({"locality-accuracy": drop(alone, after), "locality-eq4": drop(alone, after, "eq4")})
     made.controls["ten-fold"] = drop(alone, gross)
-    made.controls["no-op"] = t_interval(
-        [a - b for a, b in zip(_per_chain(base, chains), [average(x) for x in idle], strict=True)]
-    )
+    made.controls["no-op"] = t_interval(idle)
     made.checks |= _headroom("headroom-single-avg", _mean([average(a) for a in alone]), "average of single edits")
     made.checks |= _complete("answers-complete", after, chains)
     made.descriptive["scores"] = _table(single=alone, sequential=after, ten_fold=gross)
@@ -188,13 +186,11 @@ def average_drop(trial: Trial, case: Case) -> Measurement:
     return made
 
 
-def _per_chain(answered: Answered, chains: Sequence[Chain]) -> list[float]:
-    """Averages of one set of answers, split by chain."""
-    found = []
-    for chain in chains:
-        ids = {record.id for record in chain}
-        found.append(average(Answered([row for row in answered.rows if row["edit_id"] in ids], [], answered.key)))
-    return found
+def drop_of_no_op(trial: Trial, case: Case, chains: Sequence[Chain], before: dict[str, str]) -> list[float]:
+    """The same drop for the editor that changes nothing, per chain."""
+    alone = _single_answers(trial, case, "no-op", chains, before)
+    after = _chain_answers(trial, case, "no-op", chains, before)
+    return [average(a) - average(b) for a, b in zip(alone, after, strict=True)]
 
 
 # --------------------------------------------------------------------------- retention at the horizon
@@ -249,12 +245,14 @@ def retention_ratio(trial: Trial, case: Case) -> Measurement:
         made.controls["singles-again"] = _ratios(again, probed, rel_of, PROBED)
         made.controls["ten-fold"] = _ratios(gross, alone, rel_of, length)
         made.comparators["placebo"] = [rel_of(b) / rel_of(a) for a, b in zip(probed, with_placebo, strict=True)]
+        kept = [rel_of(_first(b)) / rel_of(a) for a, b in zip(probed, after, strict=True)]
+        made.comparator_subject["placebo"] = kept
     made.notes["placebo"] = f"the first {PROBED} edits, each alone amid the random updates of the whole placebo chain"
     made.notes["singles-again"] = f"the first {PROBED} edits of each chain"
     made.descriptive["scores"] = _table(single=alone, sequential=after)
     made.descriptive["reliability"] = {"single": singles_rel, "sequential": _mean([rel_of(a) for a in after])}
     _describe(trial, case, made, chains, length)
-    made.resolution = 1 / length
+    made.resolution = 1 / PROBED
     made.recipes = [one.key for one in after]
     made.pictures += [
         units_picture(
@@ -307,6 +305,11 @@ def scr_advantage(trial: Trial, case: Case) -> Measurement:
     method, length = method_of(case), chain_length(trial, case)
     if "SCR" not in trial.library.methods:
         raise NotHere("needs a method with id 'SCR' in specs/methods")
+    scr_spec = trial.library.methods["SCR"]
+    if (scr_spec.hyperparameters | scr_spec.per_model.get(case.model, {})).get("threshold") is None:
+        raise NotHere(
+            f"needs SCR's confirmation threshold for this model: methods[SCR].per_model.{case.model}.threshold"
+        )
     chains = _chains(trial, case, length)
     if (unanswerable := _unanswerable(case, chains)) is not None:
         return unanswerable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -23,6 +24,7 @@ from editverdict.numerics.random_matrices import marchenko_pastur_quantiles, wis
 from editverdict.numerics.spectrum import exact_spectrum
 from editverdict.pipeline import base
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measure, passed
+from editverdict.pipeline.measures.perturbation import units_picture
 from editverdict.pipeline.randoms import random_model_ranks
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Draft, Recipe
@@ -139,20 +141,6 @@ def _scaled_null(n: int, d: int, at_median: float) -> list[float]:
     return [float(value) for value in null * (at_median / float(null.median()))]
 
 
-def _units_picture(case: Case, title: str, groups: Mapping[str, Sequence[float]]) -> dict[str, object]:
-    region = case.claim.expect
-    return {
-        "kind": "units",
-        "title": title,
-        "label": case.claim.describes,
-        "groups": [{"name": name, "values": [float(v) for v in values]} for name, values in groups.items()],
-        "threshold": region.threshold,
-        "low": region.low,
-        "high": region.high,
-        "op": region.op,
-    }
-
-
 # --------------------------------------------------------------------------- effective rank
 RANKS: dict[str, Callable[[Tensor], float]] = {
     "exp-entropy-sigma": geometry.exp_entropy,
@@ -213,7 +201,7 @@ def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
     }
     made.pictures.insert(
         0,
-        _units_picture(
+        units_picture(
             case,
             "Effective rank by layer, and its controls",
             {
@@ -317,7 +305,7 @@ def _smallest(trial: Trial, case: Case, power: int) -> Measurement:
     }
     made.pictures.insert(
         0,
-        _units_picture(
+        units_picture(
             case,
             "Layers and controls",
             {
@@ -348,8 +336,11 @@ def sigma_min_over_floor(trial: Trial, case: Case) -> Measurement:
     layers = layers_of(trial, case.model, exact=False)
     made = _common(trial, case, layers)
     floors = {n: float(s.spectrum.floor[-1]) for n, s in layers.by_layer.items()}
+    whole = next(iter(layers.by_layer.values())).spectrum.n
     made.definitions["over-floor"] = estimate(
-        layers, lambda sigmas, _n: min(float(sigmas[n][-1]) / floors[n] for n in floors)
+        # The limit of a part of the sample is lower in proportion: noise grows with the root of n, as sigma does.
+        layers,
+        lambda sigmas, count: min(float(sigmas[n][-1]) / (floors[n] * math.sqrt(count / whole)) for n in floors),
     )
     some = layers.by_layer[layers.inner[0]].spectrum
     made.controls["gaussian"] = seeds_interval(
@@ -360,7 +351,7 @@ def sigma_min_over_floor(trial: Trial, case: Case) -> Measurement:
     own = {str(n): float(s.spectrum.sigma[-1]) / floors[n] for n, s in layers.by_layer.items()}
     made.descriptive["by_layer"] = own
     made.pictures.insert(
-        0, _units_picture(case, "σ_min over the resolution limit, by layer", {"layers": list(own.values())})
+        0, units_picture(case, "σ_min over the resolution limit, by layer", {"layers": list(own.values())})
     )
     return made
 
@@ -386,7 +377,7 @@ def excess_decay(trial: Trial, case: Case) -> Measurement:
     made.descriptive["by_layer"] = own
     made.pictures.insert(
         0,
-        _units_picture(
+        units_picture(
             case,
             "Decay beyond noise, by layer",
             {"layers": list(own.values()), "gaussian (negative)": null, "power-law (positive)": planted},
@@ -419,7 +410,7 @@ def last_layer_rank(trial: Trial, case: Case) -> Measurement:
     made.descriptive["by_layer"] = {str(n): primary(s) / len(s) for n, s in sigmas.items()}
     made.pictures.insert(
         0,
-        _units_picture(
+        units_picture(
             case,
             "Last layer against inner layers",
             {

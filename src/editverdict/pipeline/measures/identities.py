@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from editverdict.capture.passes import row_texts, tail_pass
+from editverdict.capture.passes import tail_pass
 from editverdict.editors.base import State
 from editverdict.editors.deltas import installed
+from editverdict.geometry.amplification import from_components
 from editverdict.inference.intervals import t_interval
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.spectrum import spectrum_of
 from editverdict.pipeline import base
-from editverdict.pipeline.changes import changes
-from editverdict.pipeline.edits import steps
+from editverdict.pipeline.changes import changes, hidden_after
+from editverdict.pipeline.edits import state_key, steps
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.perturbation import (
@@ -25,7 +27,9 @@ from editverdict.pipeline.measures.perturbation import (
     units_picture,
 )
 from editverdict.pipeline.trial import Trial
+from editverdict.store import Recipe
 
+TELESCOPING_VERSION = 1
 EVERY = 4
 """The telescoping identity is checked on every fourth batch of the subset: it holds for every token or for none."""
 
@@ -45,9 +49,9 @@ def amplification_identity(trial: Trial, case: Case) -> Measurement:
         x = rows.double() - (rows.double().mean(0) if centred else 0.0)
         rms = (x @ spectrum.basis).square().mean(0).sqrt()[keep]
         direct = (spectrum.sigma / math.sqrt(spectrum.n))[keep]
-        # R_k of a unit component by its definition (c over RMS) and by its closed form.
-        by_rms, by_sigma = 1 / rms, math.sqrt(spectrum.n) / spectrum.sigma[keep]
-        return max(float((rms / direct - 1).abs().max()), float((by_rms / by_sigma - 1).abs().max()))
+        # R_k of a unit component: as the library computes it, and by Definition 4.4 (the component over the RMS).
+        computed = from_components(spectrum, torch.ones(1, spectrum.d, dtype=torch.float64)).r[keep]
+        return max(float((rms / direct - 1).abs().max()), float((computed * rms - 1).abs().max()))
 
     def units(*, centred: bool) -> list[float]:
         return [max(deviation(sub.states[n][sub.block == b], centred=centred) for n in chosen) for b in blocks]
@@ -73,51 +77,79 @@ def amplification_identity(trial: Trial, case: Case) -> Measurement:
 
 @measure("telescoping_residual")
 def telescoping_residual(trial: Trial, case: Case) -> Measurement:
-    """The change over a chain against the sum of its steps' changes (Eq. 14), per block of texts."""
-    method, layers = method_of(case), edited_and_later(trial, case.model)
+    """The change over a chain, measured at its end, against the sum of its steps' changes (Eq. 14), per block."""
+    method = method_of(case)
     length = chain_length(trial, case)
     chain = steps(trial, case.model, method, trial.chains(str(case.dataset))[0][:length])
-    blocks, states = _states_along(trial, case.model, chain, layers)
-    names = sorted(set(blocks.tolist()))
-
-    def residual(block: int, leave_out: int | None) -> float:
-        worst, rows = 0.0, blocks == block
-        for layer in layers:
-            total = (states[-1][layer] - states[0][layer])[rows]
-            parts = sum((states[t + 1][layer] - states[t][layer])[rows] for t in range(length) if t != leave_out)
-            worst = max(worst, float((total - parts).norm() / total.norm()))
-        return worst
-
+    sub = base.subset(trial, case.model)
+    recipe = Recipe.of(
+        "telescoping",
+        TELESCOPING_VERSION,
+        model=trial.model(case.model).identity.fields(),
+        subset=sub.key,
+        blocks=trial.subset(case.model).n_blocks,
+        state=state_key(chain),
+    )
+    found = trial.store.build(recipe, lambda draft: draft.write_json(_residuals(trial, case.model, chain))).json()
     made = Measurement({}, edits=length)
-    made.checks = {
-        k: v for k, v in common_checks(trial, case, changes(trial, case.model, [chain])).items() if k != "no-op-zero"
-    }
-    made.definitions["relative-residual"] = t_interval([residual(b, None) for b in names])
-    made.controls["one-step-missing"] = t_interval([residual(b, length // 2) for b in names])
-    made.stands_on = f"{case.subject}, one chain of {length} edits, {len(blocks)} tokens"
+    checks = common_checks(trial, case, changes(trial, case.model, [chain]))
+    made.checks = {name: check for name, check in checks.items() if name != "no-op-zero"}
+    made.definitions["relative-residual"] = t_interval(found["all"])
+    made.controls["one-step-missing"] = t_interval(found["missing"])
+    made.stands_on = f"{case.subject}, one chain of {length} edits, {found['tokens']} tokens"
+    made.recipes = [recipe.key]
     made.pictures.append(
         units_picture(
             case,
             "Residual of the sum",
             {
                 "all steps": made.definitions["relative-residual"].units,
-                "one step missing (negative)": made.controls["one-step-missing"].units,
+                "one-step-missing (negative)": made.controls["one-step-missing"].units,
             },
         )
     )
     return made
 
 
+def _residuals(trial: Trial, model_id: str, chain: State) -> dict[str, Any]:
+    """Residual per block of texts (the worst layer), with all steps and with the middle one left out.
+
+    The steps are passes of their own; the total is the stored base states against a pass over the whole subset after
+    the last edit, so that the two sides share nothing but the model, the tokens and the chain.
+    """
+    layers = edited_and_later(trial, model_id)
+    rows, blocks, along = _states_along(trial, model_id, chain, layers)
+    base_states, last = base.subset(trial, model_id).states, hidden_after(trial, model_id, chain)
+    totals = {layer: (last[layer].double() - base_states[layer].double())[rows] for layer in layers}
+
+    def residual(block: int, leave_out: int | None) -> float:
+        here, worst = blocks == block, 0.0
+        for layer in layers:
+            taken = [t for t in range(len(chain)) if t != leave_out]
+            parts = torch.stack([(along[t + 1][layer] - along[t][layer])[here] for t in taken]).sum(0)
+            total = totals[layer][here]
+            worst = max(worst, float((total - parts).norm() / total.norm()))
+        return worst
+
+    names = sorted(set(blocks.tolist()))
+    return {
+        "all": [residual(b, None) for b in names],
+        "missing": [residual(b, len(chain) // 2) for b in names],
+        "tokens": len(blocks),
+    }
+
+
 def _states_along(
     trial: Trial, model_id: str, chain: State, layers: list[int]
-) -> tuple[Tensor, list[dict[int, Tensor]]]:
-    """Hidden states (float64) after 0, 1, … T edits on every fourth batch, and the text block of each row."""
+) -> tuple[Tensor, Tensor, list[dict[int, Tensor]]]:
+    """Every fourth batch: its rows in the subset, their text blocks, hidden states (float64) after 0, 1, … T edits."""
     loaded, sub = trial.model(model_id), base.subset(trial, model_id)
-    batches, lower = sub.batches[::EVERY], sub.lower[::EVERY]
+    counts = [int(batch.keep.sum()) for batch in sub.batches]
+    number = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    rows = (number % EVERY == 0).nonzero().flatten()
     found = []
     for t in range(len(chain) + 1):
         with installed(loaded.model, chain[:t]):
-            states = tail_pass(loaded, batches, lower, loaded.spec.layers.edit, layers)
+            states = tail_pass(loaded, sub.batches[::EVERY], sub.lower[::EVERY], loaded.spec.layers.edit, layers)
         found.append({layer: x.double().cpu() for layer, x in states.items()})
-    sample = trial.subset(model_id)
-    return torch.tensor([sample.block_of(int(text)) for text in row_texts(batches)]), found
+    return rows, sub.block[rows], found

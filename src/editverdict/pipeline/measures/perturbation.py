@@ -18,11 +18,14 @@ from editverdict.pipeline.edits import steps
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.trial import Trial
+from editverdict.store import Recipe
 
 THIRTY = 30.0
 CONTROL_EDITS = 6
 """Edits (or chains) that a gross positive control is measured on; its effect needs no fine interval."""
 NO_OP_TOLERANCE = 1e-5
+NO_OP_VERSION = 1
+WANTED_PER_DIMENSION = 10
 
 
 def method_of(case: Case) -> str:
@@ -85,6 +88,12 @@ def start(trial: Trial, case: Case, measured: Sequence[Change], what: str) -> Me
     made.checks = common_checks(trial, case, measured)
     made.recipes = [base.base_recipe(trial, case.model).key, sub.key, *(c.key for c in measured)]
     made.stands_on = f"{case.subject}, {what}, {len(sub.tokens)} paired tokens of {sub.n_texts} texts"
+    per_dimension = len(sub.tokens) / next(iter(sub.states.values())).shape[1]
+    if per_dimension < WANTED_PER_DIMENSION:
+        made.descriptive["power"] = (
+            f"{per_dimension:.1f} tokens per dimension where {WANTED_PER_DIMENSION} are wanted for angles: gaps "
+            "between singular values are smaller than at the full size, so subspaces turn more easily"
+        )
     return made
 
 
@@ -291,8 +300,35 @@ def _planted(trial: Trial, model_id: str, deep: str, *, tail: bool) -> Estimate:
 @measure("no_op_change")
 def no_op_change(trial: Trial, case: Case) -> Measurement:
     """Hidden states extracted again without an edit, against the stored ones, per block of texts."""
-    sub, layers = base.subset(trial, case.model), edited_and_later(trial, case.model)
-    again = hidden_after(trial, case.model, ())
+    sub = base.subset(trial, case.model)
+    recipe = Recipe.of(
+        "no-op-again",
+        NO_OP_VERSION,
+        model=trial.model(case.model).identity.fields(),
+        subset=sub.key,
+        blocks=trial.subset(case.model).n_blocks,
+    )
+    found = trial.store.build(recipe, lambda draft: draft.write_json(_again(trial, case.model))).json()
+    made = start(trial, case, [no_op(trial, case.model)], "no-op")
+    made.definitions["relative-norm"] = t_interval(found["same"])
+    made.controls["re-ordered"] = t_interval(found["re-ordered"])
+    made.pictures.append(
+        units_picture(
+            case,
+            "Change without an edit",
+            {
+                "same order": made.definitions["relative-norm"].units,
+                "re-ordered (positive)": made.controls["re-ordered"].units,
+            },
+        )
+    )
+    return made
+
+
+def _again(trial: Trial, model_id: str) -> dict[str, list[float]]:
+    """Mean change over RMS per block (the worst layer), extracted again in the same order and paired with another."""
+    sub, layers = base.subset(trial, model_id), edited_and_later(trial, model_id)
+    again = hidden_after(trial, model_id, ())
     half = len(sub.tokens) // 2
 
     def ratio(block: int, shift: int) -> float:
@@ -306,17 +342,4 @@ def no_op_change(trial: Trial, case: Case) -> Measurement:
         return worst
 
     blocks = sorted(set(sub.block.tolist()))
-    made = start(trial, case, [no_op(trial, case.model)], "no-op")
-    made.definitions["relative-norm"] = t_interval([ratio(b, 0) for b in blocks])
-    made.controls["re-ordered"] = t_interval([ratio(b, half) for b in blocks])
-    made.pictures.append(
-        units_picture(
-            case,
-            "Change without an edit",
-            {
-                "same order": made.definitions["relative-norm"].units,
-                "re-ordered (positive)": made.controls["re-ordered"].units,
-            },
-        )
-    )
-    return made
+    return {"same": [ratio(b, 0) for b in blocks], "re-ordered": [ratio(b, half) for b in blocks]}
