@@ -93,7 +93,7 @@ def tiny(tiny_tokenizer: PreTrainedTokenizerFast) -> LoadedModel:
         model = LlamaForCausalLM(config).eval().requires_grad_(False)
     plan = LayerPlan(edit=1, measured=(0, 1, 2, 3), inner=(0, 1))
     spec = ModelSpec(id="tiny", source=FolderSource(path="nowhere"), architecture="llama", layers=plan)
-    identity = ModelIdentity(hash_weights(model), "tokenizer", "", "float32", "cpu", "sdpa")
+    identity = ModelIdentity(hash_weights(model), "tokenizer", "", "float32", "cpu", "sdpa", "sites")
     return LoadedModel(spec, model, tiny_tokenizer, Sites(model, LLAMA), identity, torch.device("cpu"))
 
 

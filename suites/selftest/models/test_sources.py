@@ -48,7 +48,8 @@ def test_a_folder(tiny: LoadedModel, folder: Path, load: Callable[..., LoadedMod
     assert not any(module.training for module in loaded.model.modules())
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
     assert loaded.tokenizer.padding_side == "right" and loaded.sites.n_layers == 4
-    assert set(loaded.identity.fields()) == {"weights", "tokenizer", "template", "dtype", "device", "attention"}
+    expected = {"weights", "tokenizer", "template", "dtype", "device", "attention", "architecture"}
+    assert set(loaded.identity.fields()) == expected
 
 
 def test_dtype_is_part_of_the_identity(folder: Path, load: Callable[..., LoadedModel]) -> None:
