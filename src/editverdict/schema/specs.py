@@ -122,7 +122,7 @@ class ClaimSpec(Spec):
     population: str
     """What the claim speaks about: models and methods of the paper."""
     family: Identifier
-    """Claims that belong together. Multiplicity is corrected over the cases of a claim, not over a family."""
+    """Claims that belong together."""
     severity: Literal["blocker", "critical", "normal", "minor", "trivial"] = "normal"
     paper_values: tuple[PaperValue, ...] = ()
     requires: tuple[Identifier, ...] = ()

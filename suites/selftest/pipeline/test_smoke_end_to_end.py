@@ -53,7 +53,9 @@ def test_rows_carry_what_the_verdict_stands_on(smoke: Session, planned: dict, li
         assert row.hashes["profile"] == spec_hash(library.profiles["smoke"])
         if row.verdict == "not_run":
             continue
-        assert set(row.hashes) == {"spec", "profile", "model", "tokenizer", "protocol", "evidence"}, row.case
+        everywhere = {"spec", "profile", "model", "tokenizer", "architecture", "corpus", "protocol", "judge", "encoder"}
+        own = ({"method"} if row.method else set()) | ({"data"} if row.dataset else set())
+        assert set(row.hashes) == everywhere | own | {"evidence"}, row.case
         assert {check.name for check in row.checks} >= set(claim.checks), row.case
         assert {control.name for control in row.controls} >= {control.name for control in claim.controls}, row.case
         assert [d.name for d in row.definitions] == [d.name for d in claim.definitions]

@@ -239,7 +239,6 @@ MISTAKES = {
     "no edits": (("--edits", "{tmp}/none.jsonl"), "--edits: no file '{tmp}/none.jsonl'", "expected JSONL"),
     "empty edits": (("--edits", "{tmp}/empty.jsonl"), "{tmp}/empty.jsonl", '"prompt": "The capital of France is"'),
     "edits, not JSON": (("--edits", "{tmp}/bad.jsonl"), "{tmp}/bad.jsonl: 1 line(s) are not JSON", "line 2"),
-    "few edits": (("--edits", "{tmp}/one.jsonl"), "need 5 records", "there are 1"),
     "device": (("--device", "gpu"), "--device: expected auto, cpu or cuda", "found 'gpu'"),
     "specs": (("--specs", "{tmp}/specs"), "{tmp}/specs/claims/bad.yaml:3", "did you mean 'statement'?"),
 }
@@ -249,7 +248,6 @@ def mistaken(folder: Path, name: str, *more: str) -> Session:
     """A session with a user's mistake."""
     (folder / "empty").mkdir()
     (folder / "empty.jsonl").write_text("")
-    (folder / "one.jsonl").write_text(GOOD + "\n")
     (folder / "bad.jsonl").write_text(GOOD + "\n{'prompt': 'The capital of Italy is'}\n")
     (folder / "specs" / "claims").mkdir(parents=True)
     (folder / "specs" / "claims" / "bad.yaml").write_text("claims:\n  - id: bad\n    statment: Misspelt.\n")
@@ -266,6 +264,15 @@ def test_a_users_mistake_is_a_message_and_exit_code_2(tmp_path: Path, name: str)
         assert text.format(tmp=tmp_path) in found.output
     assert "Traceback" not in found.output and ".py:" not in found.output, found.output
     assert found.rows == [] and not (found.run_dir / "cases.json").exists()
+
+
+def test_too_few_edits_leave_cases_not_run(tmp_path: Path) -> None:
+    (tmp_path / "one.jsonl").write_text(GOOD + "\n")
+    options = ("--profile", "smoke", "--claims", "smallpert-norm", "--edits", str(tmp_path / "one.jsonl"))
+    found = fork(tmp_path / "run", *options, "--store", tmp_path / "store")
+    rows = [row for row in found.rows if row.claim == "smallpert-norm"]
+    assert rows and {row.verdict for row in rows} == {"not_run"}, found.output
+    assert all("needs chains of 2 edits, and dataset 'own-edits' has 1 records" in row.reason for row in rows)
 
 
 def test_a_users_mistake_is_one_message_with_workers_too(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ remove one of the two"""),
     a threshold must say where it comes from: add e.g. 'origin: paper' and its 'ref'"""),
     "missing, with what it is for": (C, "    family: collapse\n", "", """\
 2: claims[collapse-cond].family: missing; expected an identifier (letters, digits, . _ + -); \
-Claims corrected together for multiplicity."""),
+Claims that belong together."""),
     "number in quotes": (C, "threshold: 1e6", "threshold: '0.85'", """\
 16: claims[collapse-cond].expect.threshold: found text '0.85'; expected a number; write 0.85 without quotes"""),
     "number for text": (C, "ref: Table 1", "ref: 1", """\
