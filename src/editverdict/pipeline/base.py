@@ -124,7 +124,7 @@ def _layer_spectra(probe: Tensor, blocks: BlockMoments) -> tuple[dict[str, Tenso
     }
     centred = check_centred(spectrum, probe)
     resolved = check_resolution(spectrum.sigma, spectrum.floor)
-    return tensors, {"centred": [centred.ok, centred.detail], "resolved": [resolved.ok, resolved.detail]}
+    return tensors, {"centred": [centred.ok, centred.detail], "above-resolution": [resolved.ok, resolved.detail]}
 
 
 def _sigma(moments: Moments) -> Tensor:
