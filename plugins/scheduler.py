@@ -144,10 +144,12 @@ class SubjectScheduling:
 
     def mark_test_pending(self, item: str) -> None:
         """Refuse: a test that killed its worker is never run again."""
+        # xdist's protocol for a scheduler that does not re-run: it expects this very exception.
         raise NotImplementedError("a test that killed its worker is not run again")
 
     def remove_pending_tests_from_node(self, node: Any, indices: Sequence[int]) -> None:
         """Refuse: nothing is stolen from workers."""
+        # Likewise part of the protocol; only work-stealing schedulers take tests back.
         raise NotImplementedError("tests are not taken from a worker that has them")
 
     def remove_node(self, node: Any) -> str | None:

@@ -1,5 +1,5 @@
 """The measurements, one module per part of the paper; importing this registers all of them."""
 
-from editverdict.pipeline.measures import amplification, answers, collapse, identities, perturbation
+from editverdict.pipeline.measures import amplification, answers, collapse, identities, perturbation, smallest
 
-__all__ = ["amplification", "answers", "collapse", "identities", "perturbation"]
+__all__ = ["amplification", "answers", "collapse", "identities", "perturbation", "smallest"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -21,7 +20,6 @@ from editverdict.inference.intervals import (
 )
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.random_matrices import marchenko_pastur_quantiles, wishart_singular_values
-from editverdict.numerics.spectrum import exact_spectrum
 from editverdict.pipeline import base
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measure, passed
 from editverdict.pipeline.measures.perturbation import units_picture
@@ -34,7 +32,6 @@ Sigmas = Mapping[int, Tensor]
 Statistic = Callable[[Sigmas, int], float]
 """(singular values by layer, number of samples) -> the claim's one number."""
 NULL_VERSION = 1
-PLANT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ def gaussian_sigmas(trial: Trial, n: int, d: int) -> list[Tensor]:
     return list(trial.store.build(recipe, produce).tensors()["sigma"])
 
 
-def _common(trial: Trial, case: Case, layers: Layers) -> Measurement:
+def common(trial: Trial, case: Case, layers: Layers) -> Measurement:
     """Checks, picture and description that all collapse claims share."""
     model_id, sizes = case.model, trial.profile.sizes
     record = base.base_pass(trial, model_id).json()
@@ -178,7 +175,7 @@ def _planted_half(layers: Layers) -> Layers:
 def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
     """r_eff / d, median over the inner layers (Tables 5-7)."""
     layers = layers_of(trial, case.model)
-    made = _common(trial, case, layers)
+    made = common(trial, case, layers)
     made.definitions = {
         d.name: estimate(layers, _inner_rank(layers.inner, RANKS[d.name])) for d in case.claim.definitions
     }
@@ -244,124 +241,12 @@ def _permuted_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]:
     return list(found["permuted"]), float(found["own"])
 
 
-# --------------------------------------------------------------------------- smallest direction
-def _min_ratio(layers: Layers, power: int) -> Statistic:
-    index = {n: s.spectrum.index_min for n, s in layers.by_layer.items()}
-    return lambda sigmas, _n: median(float(sigmas[n][index[n]] / sigmas[n][0]) ** power for n in layers.by_layer)
-
-
-def _tail_share(layers: Layers) -> Statistic:
-    return lambda sigmas, _n: median(float(s[-(len(s) // 10) :].mean() / s[0]) for s in sigmas.values())
-
-
-def _planted_minimum(trial: Trial, model_id: str) -> tuple[list[float], float]:
-    """σ_min/σ_1 that exact mode sees of a direction planted at 1e-8 σ_1 in real states: per left-out block, full."""
-    sub = base.subset(trial, model_id)
-    layer = min(sub.states)
-    recipe = Recipe.of(
-        "planted-minimum",
-        PLANT_VERSION,
-        subset=sub.key,
-        blocks=trial.subset(model_id).n_blocks,
-        layer=layer,
-        ratio=1e-8,
-    )
-
-    def produce(draft: Draft) -> None:
-        x = sub.states[layer].double()
-        planted = geometry.plant_direction(x, exact_spectrum([x], x.shape[1]), 1e-8)
-
-        def ratio(rows: Tensor) -> float:
-            return geometry.sigma_min_ratio(exact_spectrum([rows], x.shape[1]))
-
-        blocks = sorted(set(sub.block.tolist()))
-        draft.write_json({"full": ratio(planted), "left": [ratio(planted[sub.block != b]) for b in blocks]})
-
-    found = trial.store.build(recipe, produce).json()
-    return list(found["left"]), float(found["full"])
-
-
-def _smallest(trial: Trial, case: Case, power: int) -> Measurement:
-    layers = layers_of(trial, case.model)
-    made = _common(trial, case, layers)
-    statistic = _min_ratio(layers, power)
-    made.definitions["smallest-identified"] = estimate(layers, statistic)
-    if power == 1:
-        made.definitions["decile-share"] = estimate(layers, _tail_share(layers))
-    some = layers.by_layer[layers.inner[0]].spectrum
-    null = [float(sigma[-1] / sigma[0]) ** power for sigma in gaussian_sigmas(trial, some.n, some.d)]
-    made.controls["gaussian"] = seeds_interval(null)
-    left, full = _planted_minimum(trial, case.model)
-    made.controls["planted-direction"] = jackknife_interval(full**power, [value**power for value in left])
-    by_layer = {
-        str(n): float(s.spectrum.sigma[s.spectrum.index_min] / s.spectrum.sigma[0]) ** power
-        for n, s in layers.by_layer.items()
-    }
-    made.descriptive |= {
-        "by_layer": by_layer,
-        "sigma_1": {str(n): float(s.spectrum.sigma[0]) for n, s in layers.by_layer.items()},
-        "sigma_min": {str(n): float(s.spectrum.sigma[s.spectrum.index_min]) for n, s in layers.by_layer.items()},
-        "resolution": {str(n): s.spectrum.resolution for n, s in layers.by_layer.items()},
-    }
-    made.pictures.insert(
-        0,
-        units_picture(
-            case,
-            "Layers and controls",
-            {
-                "layers": list(by_layer.values()),
-                "gaussian (negative)": null,
-                "planted-direction (positive)": [full**power],
-            },
-        ),
-    )
-    return made
-
-
-@measure("sigma_min_ratio")
-def sigma_min_ratio(trial: Trial, case: Case) -> Measurement:
-    """σ_min / σ_1, median over layers (Table 1)."""
-    return _smallest(trial, case, 1)
-
-
-@measure("condition_number")
-def condition_number(trial: Trial, case: Case) -> Measurement:
-    """σ_1 / σ_min, median over layers (Table 1)."""
-    return _smallest(trial, case, -1)
-
-
-@measure("sigma_min_over_floor")
-def sigma_min_over_floor(trial: Trial, case: Case) -> Measurement:
-    """Smallest singular value over the resolution limit of float32, minimum over layers."""
-    layers = layers_of(trial, case.model, exact=False)
-    made = _common(trial, case, layers)
-    floors = {n: float(s.spectrum.floor[-1]) for n, s in layers.by_layer.items()}
-    whole = next(iter(layers.by_layer.values())).spectrum.n
-    made.definitions["over-floor"] = estimate(
-        # The limit of a part of the sample is lower in proportion: noise grows with the root of n, as sigma does.
-        layers,
-        lambda sigmas, count: min(float(sigmas[n][-1]) / (floors[n] * math.sqrt(count / whole)) for n in floors),
-    )
-    some = layers.by_layer[layers.inner[0]].spectrum
-    made.controls["gaussian"] = seeds_interval(
-        [float(s[-1] / (1e-6 * s[0])) for s in gaussian_sigmas(trial, some.n, some.d)]
-    )
-    left, full = _planted_minimum(trial, case.model)
-    made.controls["planted-direction"] = jackknife_interval(full / 1e-6, [value / 1e-6 for value in left])
-    own = {str(n): float(s.spectrum.sigma[-1]) / floors[n] for n, s in layers.by_layer.items()}
-    made.descriptive["by_layer"] = own
-    made.pictures.insert(
-        0, units_picture(case, "σ_min over the resolution limit, by layer", {"layers": list(own.values())})
-    )
-    return made
-
-
 # --------------------------------------------------------------------------- decay, depth
 @measure("excess_decay")
 def excess_decay(trial: Trial, case: Case) -> Measurement:
     """Slope of log σ_k on log k beyond that of noise, median over the inner layers."""
     layers = layers_of(trial, case.model)
-    made = _common(trial, case, layers)
+    made = common(trial, case, layers)
     made.definitions["loglog-slope"] = estimate(
         layers, lambda sigmas, n: median(geometry.excess_decay(sigmas[layer], n) for layer in layers.inner)
     )
@@ -390,7 +275,7 @@ def excess_decay(trial: Trial, case: Case) -> Measurement:
 def last_layer_rank(trial: Trial, case: Case) -> Measurement:
     """r_eff of the last layer over the median of the inner layers."""
     layers = layers_of(trial, case.model)
-    made = _common(trial, case, layers)
+    made = common(trial, case, layers)
 
     def ratio(rank: Callable[[Tensor], float], last: int, inner: Sequence[int]) -> Statistic:
         return lambda sigmas, _n: rank(sigmas[last]) / median(rank(sigmas[layer]) for layer in inner)
