@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from editverdict.editors.base import EditError, State
+from editverdict.editors.base import EditError, State, Trains
 from editverdict.evaluation.dimensions import scores_of
 from editverdict.evaluation.probability import probability_scores
 from editverdict.pipeline.answers import Answered, answers_before, ask, in_state
@@ -44,18 +44,19 @@ class Part:
 
 
 def parts_of(trial: Trial) -> list[Part]:
-    """All lines of the table in its order: per method single edits, then chains of ten and of full length."""
+    """All lines of the table in its order: per method single edits, then chains of one, of ten and of full length."""
     found = []
     for method in trial.profile.methods:
         longest = trial.profile.chain_limits.get(method, trial.profile.sizes.long_chain)
-        lengths = sorted({min(TEN, longest), longest})
+        lengths = sorted({1, min(TEN, longest), longest})
         found += [Part(method, SINGLE), *(Part(method, str(length)) for length in lengths)]
     return found
 
 
-def _longest_first(part: Part) -> int:
-    """Order of work: long chains first, so that no worker is left with one at the end."""
-    return -TEN - 1 if part.schedule == SINGLE else -int(part.schedule)
+def _order(trial: Trial, model_id: str, part: Part) -> tuple[bool, int]:
+    """Order of work: what is trained first, then long chains, so that no worker is left with one at the end."""
+    length = TEN + 1 if part.schedule == SINGLE else int(part.schedule)
+    return not isinstance(editor_of(trial, part.method, model_id), Trains), -length
 
 
 def measure(trial: Trial, model_id: str, dataset_id: str, part: Part) -> dict[str, Any]:
@@ -151,7 +152,8 @@ def table(
         os.environ[name] = "1"
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-        jobs = [pool.submit(_work, make, model_id, dataset_id, part) for part in sorted(parts, key=_longest_first)]
+        ordered = sorted(parts, key=lambda part: _order(trial, model_id, part))
+        jobs = [pool.submit(_work, make, model_id, dataset_id, part) for part in ordered]
         for done, job in enumerate(concurrent.futures.as_completed(jobs), start=1):
             part, error = job.result()
             say(f"{done} of {len(parts)}: {part.name}" + (f" failed: {error}" if error else ""))
