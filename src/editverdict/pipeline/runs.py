@@ -23,6 +23,8 @@ from editverdict.pipeline.cases import Judged
 from editverdict.pipeline.matrix import cases_of, planned_claims
 from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.trial import Trial
+from editverdict.schema.library import SpecLibrary
+from editverdict.schema.specs import ProfileSpec
 from editverdict.store import Ledger
 
 PACKAGES = (
@@ -143,6 +145,7 @@ def manifest(trial: Trial, folder: Path, seconds: float | None, rows: Sequence[R
         "profile": trial.profile.id,
         "models": list(trial.profile.models),
         "methods": list(trial.profile.methods),
+        "methods_elsewhere": methods_elsewhere(trial.library, trial.profile),
         "datasets": list(trial.profile.datasets),
         "corpus": trial.profile.corpus,
         "judge": trial.profile.judge,
@@ -167,6 +170,17 @@ def manifest(trial: Trial, folder: Path, seconds: float | None, rows: Sequence[R
         "seconds": seconds,
         "stages": _stages(ledger),
     }
+
+
+def methods_elsewhere(library: SpecLibrary, profile: ProfileSpec) -> dict[str, list[str]]:
+    """Other profile -> methods that it puts on trial on the same models and this one, as its spec is, does not."""
+    own = library.profiles[profile.id]
+    left_out = {
+        other.id: [method for method in other.methods if method not in own.methods]
+        for other in library.profiles.values()
+        if other.id != own.id and set(own.models) <= set(other.models)
+    }
+    return {name: methods for name, methods in left_out.items() if methods}
 
 
 def _stages(ledger: Ledger) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from editverdict.reporting.formatting import (
 )
 from editverdict.reporting.html_case import claim_article
 from editverdict.reporting.markup import Html, anchor, badge, code, facts, fold, join, small, table, tag
-from editverdict.reporting.run import Run, load_run
+from editverdict.reporting.run import Run, load_run, methods_elsewhere
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _KINDS = {
@@ -67,6 +67,8 @@ def _notes(run: Run) -> list[str]:
     unspecific = [c.claim for c in run.claims if c.specific == "no" and c.verdict in ("supported", "refuted")]
     if unspecific:
         notes.append(f"Not specific, a comparator does the same: {', '.join(unspecific)}.")
+    if left_out := methods_elsewhere(run.manifest):
+        notes.append(left_out)
     if run.manifest.get("dirty"):
         notes.append("The working tree held uncommitted changes: the commit below does not identify this code.")
     return notes

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,17 @@ class Run:
     def cases_of(self, claim: str) -> list[Row]:
         """The rows of one claim, in the order in which they were written."""
         return [row for row in self.rows if row.claim == claim]
+
+
+def methods_elsewhere(manifest: Mapping[str, Any]) -> str:
+    """One sentence on the methods that other profiles put on trial and this run's does not; empty if none."""
+    left_out = manifest.get("methods_elsewhere") or {}
+    if not left_out:
+        return ""
+    return " ".join(
+        f"Not on trial here: {', '.join(methods)}. Profile {profile} has the time that they take."
+        for profile, methods in left_out.items()
+    )
 
 
 def _problem(error: ValidationError | ValueError) -> str:

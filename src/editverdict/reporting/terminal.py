@@ -24,6 +24,7 @@ from editverdict.reporting.formatting import (
     seconds,
     verdict_counts,
 )
+from editverdict.reporting.run import methods_elsewhere
 
 
 def verdict_text(verdict: str) -> Text:
@@ -106,9 +107,12 @@ def totals(claims: Sequence[ClaimVerdict], rows: Sequence[Row]) -> Text:
 
 
 def run_report(claims: Sequence[ClaimVerdict], rows: Sequence[Row], manifest: Mapping[str, Any]) -> RenderableType:
-    """Claims, stages and totals, one below the other."""
+    """Claims, stages, totals and what other profiles put on trial, one below the other."""
     parts: list[RenderableType] = [claims_table(claims, rows)]
     stages = manifest.get("stages")
     if isinstance(stages, list) and stages:
         parts.append(stages_table(stages))
-    return Group(*parts, totals(claims, rows))
+    parts.append(totals(claims, rows))
+    if left_out := methods_elsewhere(manifest):
+        parts.append(Text(left_out, style="dim"))
+    return Group(*parts)

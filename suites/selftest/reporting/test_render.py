@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from editverdict.reporting.cards import card_json, card_markdown, write_cards
 from editverdict.reporting.evidence import Evidence, Picture
 from editverdict.reporting.export import cases_csv, claims_csv, claims_latex, latex, write_exports
 from editverdict.reporting.formatting import headline, number, seconds
-from editverdict.reporting.html import write_summary
+from editverdict.reporting.html import summary_html, write_summary
 from editverdict.reporting.plots import render_svg, write_plots
 from editverdict.reporting.run import RunFolderError, load_evidence, load_run
 from editverdict.reporting.svg import inline
@@ -228,6 +229,16 @@ def test_terminal_table_fits_and_says_it_all(
     for word in ("refuted", "not run", "0.0031", "[0.0012, 0.0049]", ">= 0.5", "2/2 ok", "6 min 42 s", "8 min 54 s"):
         assert word in text
     assert all(claim.claim[:18] in text for claim in claims)
+
+
+def test_methods_that_another_profile_has_are_named(claims: list[ClaimVerdict], rows: list[Row], run_dir: Path) -> None:
+    left_out = {"methods_elsewhere": {"overnight": ["MEMIT", "WISE"]}}
+    said = "Not on trial here: MEMIT, WISE. Profile overnight has the time that they take."
+    assert said in rendered(run_report(claims, rows, left_out), 120)
+    assert "Not on trial here" not in rendered(run_report(claims, rows, {"methods_elsewhere": {}}), 120)
+    run = load_run(run_dir)
+    assert said in summary_html(replace(run, manifest=left_out))
+    assert "Not on trial here" not in summary_html(run)
 
 
 def test_terminal_takes_text_as_text(claims: list[ClaimVerdict], rows: list[Row]) -> None:
