@@ -22,8 +22,11 @@ from rich.table import Table
 
 from editverdict.data.records import EditRecord
 from editverdict.editors.base import Resources, State
+from editverdict.editors.contexts import context_templates
 from editverdict.editors.deltas import installed
+from editverdict.editors.losses import force
 from editverdict.editors.registry import make_editor
+from editverdict.editors.spread import SpreadEditor
 from editverdict.pipeline.edits import resources, singles, steps
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import Trial
@@ -32,6 +35,8 @@ ROOT = Path(__file__).resolve().parents[1]
 MODEL = "smollm2-135m"
 BUDGETS = {"ROME": 20.0, "MEMIT": 30.0, "AlphaEdit": 30.0}
 """Forward-equivalents per fact, all 25 steps."""
+MANY = 10
+"""Batches beyond this are long enough to be timed once."""
 INSTALL_MS = 5.0
 STATE_SHARE = 1 / 20
 MEMORY_SHARE = 1.5
@@ -54,21 +59,20 @@ def side_by_side(one: Callable[[], Any], other: Callable[[], Any], rounds: int, 
 
 
 def plain_forward(trial: Trial, edits: Sequence[EditRecord], templates: Sequence[str]) -> Callable[[], Any]:
-    """One forward pass of the plain model over the edits' prompts in their contexts, one fact after the other."""
+    """One forward pass of the plain model over the edits' prompts in their contexts, one fact after the other.
+
+    A row is what teacher forcing reads: prompt and all of the target but its last token.
+    """
     loaded = trial.model(MODEL)
-    batches = [
-        loaded.tokenizer(
-            [f"{template.format(edit.prompt)} {edit.target_new}" for template in templates],
-            return_tensors="pt",
-            padding=True,
-        )
+    forced = [
+        force(loaded, [template.format(edit.prompt) for template in templates], [edit.target_new] * len(templates))
         for edit in edits
     ]
 
     def run() -> None:
         with torch.no_grad():
-            for batch in batches:
-                loaded.model(**batch, use_cache=False)
+            for one in forced:
+                loaded.model(input_ids=one.ids, attention_mask=one.mask, use_cache=False)
 
     return run
 
@@ -82,7 +86,8 @@ def editor_for(trial: Trial, method: str, **value: Any) -> Any:
     """A method's editor as its spec has it, with changes to its value optimisation."""
     spec = trial.library.methods[method]
     settings = {**spec.hyperparameters, **spec.per_model.get(MODEL, {})}
-    settings["value"] = {**settings.get("value", {}), **value}
+    if value:
+        settings["value"] = {**settings["value"], **value}
     return make_editor(spec.editor, settings)
 
 
@@ -105,18 +110,21 @@ def edit_costs(trial: Trial, records: Sequence[EditRecord], rounds: int, table: 
     """Forward-equivalents per fact, with all steps and with early stopping, alone and in batches."""
     plans = [("ROME", 1, True), ("ROME", 1, False), ("ROME", 8, True), ("ROME", 32, True), ("ROME", 32, False)]
     plans += [(m, n, full) for m in ("MEMIT", "AlphaEdit") for n, full in ((10, True), (10, False), (32, True))]
-    for method, count, full in plans:
-        if method not in trial.library.methods:
-            continue
+    warm: set[str] = set()
+    for number, (method, count, full) in enumerate(plans, start=1):
+        trial.report(f"editing, {number} of {len(plans)}: {method}, {count} at once{', all steps' if full else ''}")
         editor, edits = editor_for(trial, method, **({"early_stop": 0.0} if full else {})), list(records[:count])
         one = batch_call(trial, editor, edits)
-        one()  # covariances, prefixes and projectors are made once, not per edit
-        forward = plain_forward(trial, edits, editor.templates(unstored(trial)))
-        seconds, passes = side_by_side(one, forward, rounds)
+        if method not in warm:  # covariances, prefixes and projectors are made once, not per edit
+            batch_call(trial, editor_for(trial, method, steps=2), edits[:1])()
+            warm.add(method)
+        forward = plain_forward(trial, edits, context_templates(editor.hyperparameters, unstored(trial)))
+        seconds, passes = side_by_side(one, forward, 1 if count > MANY else rounds)
         budget = BUDGETS[method] if full and count in (1, 10) else None
         what = f"{method}, {count} fact{'s' if count > 1 else ''}, {'25 steps' if full else 'early stopping'}"
         ratio = seconds / passes
         cost = f"{seconds / count:.2f} CPU s per fact"
+        trial.report(f"{what}: {ratio:.1f} forward-equivalents per fact")
         _row(table, what, cost, f"{ratio:.1f} forward-equivalents per fact", budget, ratio)
 
 
@@ -152,9 +160,10 @@ def memory(trial: Trial, records: Sequence[EditRecord], table: Table) -> None:
     """Largest growth of the process while editing, on top of one model, in models."""
     process = psutil.Process()
     model = sum(p.numel() * p.element_size() for p in trial.model(MODEL).model.parameters())
-    for method, count in (("ROME", 1), ("MEMIT", 10), ("AlphaEdit", 10)):
-        if method not in trial.library.methods:
-            continue
+    own = [name for name in trial.profile.methods if trial.library.methods[name].family == "locate-then-edit"]
+    for method in own:
+        count = 10 if isinstance(editor_for(trial, method), SpreadEditor) else 1
+        trial.report(f"peak memory of {method}")
         editor, given = editor_for(trial, method), unstored(trial)
         start, peak, stop = process.memory_info().rss, [0], threading.Event()
 
@@ -191,6 +200,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     trial = make_trial(Options(profile="overnight", store=options.store), ROOT / "specs")
+    clock, console = time.monotonic(), Console(width=130)
+    trial.report = lambda message: console.print(f"{time.monotonic() - clock:5.0f} s  {message}", highlight=False)
     records = [record for chain in trial.chains("worldfacts") for record in chain][:32]
     table = Table(
         "what", "measured", "ratio", "budget", "", title=f"editing {MODEL}, one thread, median of {options.rounds}"
@@ -199,7 +210,7 @@ def main() -> None:
     install_cost(trial, singles(trial, MODEL, "ROME", records[:4]), table)
     state_size(trial, steps(trial, MODEL, "ROME", trial.chains("worldfacts")[0][:50]), table)
     memory(trial, records, table)
-    Console(width=130).print(table)
+    console.print(table)
 
 
 if __name__ == "__main__":

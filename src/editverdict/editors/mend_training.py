@@ -36,9 +36,12 @@ from editverdict.editors.tails import (
     spread_tokens,
 )
 from editverdict.models.sources import LoadedModel
+from editverdict.store import Clock
 
 REPORT_EVERY = 20
-"""Steps between two lines of progress."""
+"""Training steps that the losses in a line of progress are averaged over."""
+LINE_EVERY = 10.0
+"""Seconds between two lines of progress."""
 
 
 class TrainingSettings(Hyperparameters):
@@ -190,7 +193,7 @@ def build_material(
     probes = {text: passage(loaded, text) for plan in plans for text in plan.probes}
     corpus = [passage(loaded, text, settings.text_positions, settings.text_tokens) for text in texts if text]
     wanted = [*asked.values(), *probes.values(), *corpus]
-    rows = tail.rows(wanted, Clock("MEND: lower layers", "texts", report).tick)
+    rows = tail.rows(wanted, Clock("MEND: lower layers", "texts", report, LINE_EVERY).tick)
     at_asked = dict(zip(asked, rows, strict=False))
     at_probe = dict(zip(probes, rows[len(asked) :], strict=False))
     examples = [
@@ -200,29 +203,6 @@ def build_material(
         for plan in plans
     ]
     return Material(examples[: len(train_plans)], examples[len(train_plans) :], rows[len(asked) + len(probes) :])
-
-
-class Clock:
-    """Lines of progress with rate and remaining time."""
-
-    def __init__(self, what: str, unit: str, report: Callable[[str], None], seconds: float = 10.0) -> None:
-        self._what, self._unit, self._report, self._pause = what, unit, report, seconds
-        self._start = self._last = time.monotonic()
-
-    def tick(self, done: int, total: int, note: str = "") -> None:
-        """Note that ``done`` of ``total`` are done; a line comes out now and then."""
-        now = time.monotonic()
-        if now - self._last < self._pause and done < total:
-            return
-        self._last = now
-        rate = done / max(now - self._start, 1e-9)
-        left = (total - done) / rate
-        self._report(f"{self._what}: {done} of {total} {self._unit}, {rate:.1f}/s, {left:.0f} s left{note}")
-
-    @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return time.monotonic() - self._start
 
 
 def edits_of(net: Hypernetwork, tail: Tail, matrices: Sequence[Matrix], rows: Sequence[Row]) -> list[RowEdits]:
@@ -266,7 +246,7 @@ class Trainer:
         """
         statistics = [Statistics(sum(shape)) for shape in self._net.shapes]
         train, batch = self._material.train, self._settings.batch
-        clock = Clock("MEND: gradients of the training edits", "edits", self._report)
+        clock = Clock("MEND: gradients of the training edits", "edits", self._report, LINE_EVERY)
         for start in range(0, len(train), batch):
             rows = [example.asked[0] for example in train[start : start + batch]]
             factors, _losses = gradient_factors(self._tail, self._matrices, rows)
@@ -357,7 +337,7 @@ class Trainer:
         falling = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: 1 - done / settings.steps)
         curve = [{"step": 0, **self.evaluate()}]
         best, kept = curve[0], net.tensors()
-        clock, trace = Clock("MEND: training", "steps", self._report), []
+        clock, trace = Clock("MEND: training", "steps", self._report, LINE_EVERY), []
         for step in range(1, settings.steps + 1):
             loss, nll, kl = self.step()
             if not torch.isfinite(loss):

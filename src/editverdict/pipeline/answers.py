@@ -23,7 +23,7 @@ from editverdict.generation.in_context import IN_CONTEXT_VERSION, answer_with_co
 from editverdict.generation.scoring import target_logprobs, targets_are_argmax
 from editverdict.pipeline.edits import answering_fields, editor_of, resources, state_key
 from editverdict.pipeline.trial import Trial
-from editverdict.store import Artifact, Draft, Job, Recipe
+from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
 ANSWERS_VERSION = 2
 TOGETHER = 12
@@ -242,9 +242,7 @@ def ask(trial: Trial, model_id: str, many: Sequence[Asked], *, before: dict[str,
         for own in members
     ]
     label = many[0].label if many else "answers"
-    made = trial.store.build_many(
-        jobs, progress=lambda done, total: trial.report(f"answers, {label}: {done} of {total} groups")
-    )
+    made = trial.store.build_many(jobs, progress=Clock(f"answers, {label}", "groups", trial.report).tick)
     judge = LexicalJudge.of(trial.library.judges[trial.profile.judge])
     found: dict[int, Answered] = {}
     for group, artifact in zip(groups, made, strict=True):

@@ -22,7 +22,7 @@ from editverdict.numerics.moments import BlockMoments, Moments
 from editverdict.numerics.precision import effective_dtype
 from editverdict.numerics.spectrum import Spectrum, exact_spectrum, spectrum_of
 from editverdict.pipeline.trial import Trial
-from editverdict.store import Artifact, Draft, Recipe
+from editverdict.store import Artifact, Clock, Draft, Recipe
 
 SPECTRA_VERSION = 1
 SUBSET_VERSION = 1
@@ -80,6 +80,7 @@ def _produce_base(trial: Trial, model_id: str, draft: Draft) -> None:
     blocks: dict[int, BlockMoments] = {}
     keys: list[Moments] = []
     probe: dict[int, list[Tensor]] = {}
+    clock = Clock(f"hidden states of {model_id}", "batches", trial.report)
     done = 0
 
     def visit(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
@@ -98,7 +99,7 @@ def _produce_base(trial: Trial, model_id: str, draft: Draft) -> None:
             keys.append(Moments(key.shape[1]))
         keys[0].update(key)
         done += 1
-        trial.report(f"hidden states of {model_id}: batch {done} of {len(batches)}")
+        clock.tick(done, len(batches))
 
     full_pass(loaded, batches, visit, outputs=layers, keys=[edit])
     tensors: dict[str, Tensor] = {"covariance": keys[0].second_moment()}
@@ -209,6 +210,7 @@ def _covariance_artifacts(
 def _key_moments(trial: Trial, model_id: str, layers: Sequence[int]) -> dict[int, Moments]:
     loaded, moments = trial.model(model_id), dict[int, Moments]()
     batches = batches_of(loaded, trial.sample(model_id))
+    clock = Clock(f"covariances of {model_id}, layers {', '.join(map(str, layers))}", "batches", trial.report)
     done = 0
 
     def visit(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
@@ -217,7 +219,7 @@ def _key_moments(trial: Trial, model_id: str, layers: Sequence[int]) -> dict[int
             keys = seen["key", layer][batch.mask.bool()].cpu()
             moments.setdefault(layer, Moments(keys.shape[1])).update(keys)
         done += 1
-        trial.report(f"covariances of {model_id}, layers {list(layers)}: batch {done} of {len(batches)}")
+        clock.tick(done, len(batches))
 
     full_pass(loaded, batches, visit, keys=list(layers))
     return moments

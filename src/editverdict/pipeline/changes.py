@@ -22,7 +22,7 @@ from editverdict.numerics.spectrum import spectrum_of
 from editverdict.pipeline import base
 from editverdict.pipeline.edits import state_key
 from editverdict.pipeline.trial import NotHere, Trial
-from editverdict.store import Artifact, Draft, Job, Recipe
+from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
 CHANGE_VERSION = 1
 
@@ -166,8 +166,6 @@ def changes(trial: Trial, model_id: str, states: list[State], scale: float = 1.0
     base.spectra(trial, model_id)
     order = trial.offset(list(range(len(states))))
     jobs = [change_job(trial, model_id, states[i], scale) for i in order]
-    made = trial.store.build_many(
-        jobs, progress=lambda done, total: trial.report(f"hidden states after {what}: {done} of {total}")
-    )
+    made = trial.store.build_many(jobs, progress=Clock(f"hidden states after {what}", "states", trial.report).tick)
     found = {i: read_change(artifact) for i, artifact in zip(order, made, strict=True)}
     return [found[i] for i in range(len(states))]

@@ -17,7 +17,7 @@ from editverdict.editors.registry import make_editor
 from editverdict.pipeline import base
 from editverdict.pipeline.cost import Cost, costing
 from editverdict.pipeline.trial import GROUP, Trial
-from editverdict.store import Artifact, Draft, Job, Recipe
+from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
 VALUE_VERSION = 1
 TRAINED_VERSION = 1
@@ -255,14 +255,16 @@ def steps(trial: Trial, model_id: str, method_id: str, records: Sequence[EditRec
     """The state after editing ``records``, ``batch`` at a time; steps found in the store are not made again."""
     method_id = state_method(trial, method_id)
     state: State = ()
+    clock = Clock(f"{method_id}: chain", "edits", trial.report)
     done = 0
     for group in _groups(records, batch):
         done += len(group)
         memo = ("step", model_id, method_id, step_recipe(trial, model_id, method_id, records[:done], batch).key)
         if memo not in trial._memo:
             job = _job(trial, model_id, method_id, records[:done], state, batch)
-            trial.report(f"{method_id}: edit {done} of {len(records)} in a chain ({group[-1].id})")
+            clock.tick(done - len(group), len(records), f" ({group[-1].id} now)")
             trial._memo[memo] = _load(trial.store.build(job.recipe, job.producer))
+            clock.tick(done, len(records))
         state = (*state, trial._memo[memo])
     return state
 
@@ -271,9 +273,7 @@ def singles(trial: Trial, model_id: str, method_id: str, records: Sequence[EditR
     """One state per record, each edited alone; several workers share the work."""
     order = trial.offset(list(range(len(records))))
     jobs = [_job(trial, model_id, method_id, [records[i]], ()) for i in order]
-    made = trial.store.build_many(
-        jobs, progress=lambda done, total: trial.report(f"{method_id}: single edits, {done} of {total}")
-    )
+    made = trial.store.build_many(jobs, progress=Clock(f"{method_id}: single", "edits", trial.report).tick)
     by_index = {i: _load(artifact) for i, artifact in zip(order, made, strict=True)}
     return [(by_index[i],) for i in range(len(records))]
 

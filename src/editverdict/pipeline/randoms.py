@@ -15,7 +15,7 @@ from editverdict.models.sources import LoadedModel
 from editverdict.numerics.moments import Moments
 from editverdict.pipeline import base
 from editverdict.pipeline.trial import Trial
-from editverdict.store import Draft, Job, Recipe
+from editverdict.store import Clock, Draft, Job, Recipe
 
 VERSION = 1
 SAMPLES_PER_DIMENSION = 2.5
@@ -77,7 +77,7 @@ def random_model_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]
     seeds = [trial.profile.seed * 1000 + s for s in range(trial.profile.sizes.random_seeds)]
     made = trial.store.build_many(
         [job(seed) for seed in (None, *seeds)],
-        progress=lambda done, total: trial.report(f"randomly initialised models: {done} of {total}"),
+        progress=Clock("randomly initialised models", "models", trial.report).tick,
     )
     own, *values = (float(artifact.json()) for artifact in made)
     return values, own

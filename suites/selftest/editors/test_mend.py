@@ -249,4 +249,5 @@ def test_progress_is_told(tiny: LoadedModel, given: Callable[..., Resources]) ->
 
     lines: list[str] = []
     mend().network(tiny, dataclasses.replace(given(), report=lines.append))
-    assert any(line.startswith("MEND: training: 2 of 2 steps") and "s left" in line for line in lines)
+    assert any(line.startswith("MEND: training: 1 of 2 steps") and "s left" in line for line in lines)
+    assert any(line.startswith("MEND: training: 2 of 2 steps") for line in lines)

@@ -25,7 +25,7 @@ from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, me
 from editverdict.pipeline.measures.perturbation import units_picture
 from editverdict.pipeline.randoms import random_model_ranks
 from editverdict.pipeline.trial import Trial
-from editverdict.store import Draft, Recipe
+from editverdict.store import Clock, Draft, Recipe
 
 Sigmas = Mapping[int, Tensor]
 """Layer -> singular values [d], descending."""
@@ -231,10 +231,11 @@ def _permuted_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]:
     def produce(draft: Draft) -> None:
         states = {layer: sub.states[layer].numpy() for layer in inner}
         values = []
+        clock = Clock("coordinate-permuted comparator", "seeds", trial.report)
         for seed in range(seeds):
             generator = np.random.default_rng([trial.profile.seed, seed])
             values.append(median(rank(generator.permuted(x, axis=0)) for x in states.values()))
-            trial.report(f"coordinate-permuted comparator: seed {seed + 1} of {seeds}")
+            clock.tick(seed + 1, seeds)
         draft.write_json({"permuted": values, "own": median(rank(x) for x in states.values())})
 
     found = trial.store.build(recipe, produce).json()
