@@ -167,6 +167,9 @@ def methods_table(
     methods: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
     workers: Annotated[int, typer.Option("-n", help="Worker processes.")] = 2,
     store: Annotated[Path | None, typer.Option(help="Folder of the artifact store.")] = None,
+    easyedit_python: Annotated[
+        Path | None, typer.Option(help="Python of an environment that holds EasyEdit, for the methods easyedit:X.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Markdown file; a .json with the manifest goes beside it.")] = Path(
         "reports/out/methods.md"
     ),
@@ -181,7 +184,13 @@ def methods_table(
     from editverdict.pipeline.setup import Options, make_trial
     from editverdict.reporting.methods_table import methods_markdown
 
-    options = Options(profile=profile, methods=tuple(methods or ()), store=store, specs=tuple(specs or ()))
+    options = Options(
+        profile=profile,
+        methods=tuple(methods or ()),
+        store=store,
+        specs=tuple(specs or ()),
+        easyedit_python=easyedit_python,
+    )
     make = functools.partial(make_trial, options, bundle.root() / "specs")
     trial = make()
     started = dt.datetime.now()
@@ -203,12 +212,13 @@ def main() -> None:
     from editverdict.data.errors import DataError
     from editverdict.inference.results import ResultsError
     from editverdict.pipeline.setup import UsageError
+    from editverdict.pipeline.trial import NotHere
     from editverdict.reporting.run import RunFolderError
     from editverdict.schema.errors import SpecError
 
     try:
         app()
-    except (SpecError, UsageError, DataError, ResultsError, RunFolderError, InitError) as error:
+    except (SpecError, UsageError, DataError, ResultsError, RunFolderError, InitError, NotHere) as error:
         say(str(error), "red", errors)
         sys.exit(2)
 

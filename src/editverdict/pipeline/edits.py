@@ -15,11 +15,11 @@ from editverdict.editors.base import Editor, KeysMore, OptimisesValues, Resource
 from editverdict.editors.easyedit import EasyEdit
 from editverdict.editors.registry import make_editor
 from editverdict.pipeline import base
-from editverdict.pipeline.cost import Cost, costing
+from editverdict.pipeline.cost import VALUE_COST, Cost, costing
 from editverdict.pipeline.trial import GROUP, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
-VALUE_VERSION = 1
+VALUE_VERSION = 2
 TRAINED_VERSION = 1
 STEP_VERSION = 1
 PLACEBO = "placebo:"
@@ -98,9 +98,15 @@ def _load(artifact: Artifact) -> Step:
     return Step(artifact.tensors(), {**stored["info"], "key": artifact.key}, stored["edits"])
 
 
-def _save_all(made: Sequence[Step], draft: Draft) -> None:
+def _save_all(
+    compute: Callable[[Sequence[EditRecord]], Sequence[Step]], group: Sequence[EditRecord], draft: Draft
+) -> None:
+    """Optimise the values of a group, and note what each of them took: others find them in the store for nothing."""
+    with costing() as cost:
+        made = compute(group)
+    each = {"cpu_seconds": round(cost.cpu_seconds / len(made), 3), "peak_mib": round(cost.peak_mib, 1)}
     draft.write_tensors({f"{i}.{name}": tensor for i, step in enumerate(made) for name, tensor in step.tensors.items()})
-    draft.write_json({"info": [dict(step.info) for step in made]})
+    draft.write_json({"info": [{**step.info, VALUE_COST: each} for step in made]})
 
 
 def _load_one(artifact: Artifact, number: int) -> Step:
@@ -194,7 +200,7 @@ def resources(trial: Trial, model_id: str, before: str | None = None) -> Resourc
                 before=before,
                 **fields,
             )
-            artifact = trial.store.build(recipe, lambda draft, group=group: _save_all(compute(group), draft))  # type: ignore[misc]
+            artifact = trial.store.build(recipe, lambda draft, group=group: _save_all(compute, group, draft))  # type: ignore[misc]
             found |= {one.id: _load_one(artifact, number) for number, one in enumerate(group)}
         return [found[edit.id] for edit in edits]
 
@@ -228,6 +234,7 @@ def _costed(given: Resources, cost: Cost) -> Resources:
     """The same resources, with the time of what is made once for all edits kept apart."""
     once = ("covariance", "covariances", "prefixes", "trained", "encoder")
     changes: dict[str, Any] = {name: cost.once(getattr(given, name)) for name in once}
+    changes["values"] = cost.shared(given.values)
     return dataclasses.replace(given, **changes)
 
 

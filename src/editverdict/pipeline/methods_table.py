@@ -10,6 +10,8 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,13 +22,16 @@ import torch
 from editverdict.editors.base import EditError, State, Trains
 from editverdict.evaluation.dimensions import scores_of
 from editverdict.evaluation.probability import probability_scores
+from editverdict.models.sites import SiteError
 from editverdict.pipeline.answers import Answered, answers_before, ask, in_state
 from editverdict.pipeline.edits import editor_of, singles, steps
-from editverdict.pipeline.trial import Trial
+from editverdict.pipeline.trial import NotHere, Trial
 
 SINGLE = "single"
 UNEDITED = "unedited"
 TEN = 10
+LINE_EVERY = 30.0
+"""Seconds between two lines of progress of a worker."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +127,28 @@ def _worker_trial(make: Callable[[], Trial]) -> Trial:
 def _work(make: Callable[[], Trial], model_id: str, dataset_id: str, part: Part) -> tuple[Part, str | None]:
     """Make what a line stands on; the line itself is read from the store afterwards."""
     trial = _worker_trial(make)
+    trial.report = _Lines(part.name)
     try:
         measure(trial, model_id, dataset_id, part)
-    except EditError as error:
+    except (EditError, SiteError, NotHere) as error:
         return part, str(error)
+    except Exception as error:  # one method's bug must not cost the other lines
+        return part, f"broken: {type(error).__name__}: {error}"
     return part, None
+
+
+class _Lines:
+    """Progress of a worker on standard error, a line now and then."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._last = name, time.monotonic()
+
+    def __call__(self, message: str) -> None:
+        now = time.monotonic()
+        if now - self._last >= LINE_EVERY:
+            self._last = now
+            sys.stderr.write(f"  {self._name}: {message}\n")
+            sys.stderr.flush()
 
 
 def table(
