@@ -1,7 +1,10 @@
 """`make bench`: what editing costs, as ratios measured side by side in one run.
 
 The unit is one *forward-equivalent*: one forward pass of the plain model, head included, over the edit's own prompts
-with their contexts. Passes and edits are timed in turn (CPU seconds of one thread), so that a busy machine slows both.
+with their contexts, the prompt of the divergence term among them: the batch that the plain way of optimising a value
+runs at every step. The plain way itself (forward and backward of the whole model over that batch) is timed, too, so
+that the unit can be checked. Passes and edits are timed in turn (CPU seconds of one thread), so that a busy machine
+slows both. Exit code 1 if a budget is exceeded.
 """
 
 from __future__ import annotations
@@ -9,25 +12,27 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import statistics
-import threading
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from editverdict.data.records import EditRecord
 from editverdict.editors.base import Resources, State
 from editverdict.editors.contexts import context_templates
 from editverdict.editors.deltas import installed
-from editverdict.editors.losses import force
 from editverdict.editors.registry import make_editor
 from editverdict.editors.spread import SpreadEditor
-from editverdict.pipeline.edits import resources, singles, steps
+from editverdict.editors.tokens import target_ids
+from editverdict.models.sources import LoadedModel
+from editverdict.pipeline.cost import costing
+from editverdict.pipeline.edits import resources, singles, step_recipe, steps
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import Trial
 
@@ -35,8 +40,6 @@ ROOT = Path(__file__).resolve().parents[1]
 MODEL = "smollm2-135m"
 BUDGETS = {"ROME": 20.0, "MEMIT": 30.0, "AlphaEdit": 30.0}
 """Forward-equivalents per fact, all 25 steps."""
-MANY = 10
-"""Batches beyond this are long enough to be timed once."""
 INSTALL_MS = 5.0
 STATE_SHARE = 1 / 20
 MEMORY_SHARE = 1.5
@@ -58,23 +61,48 @@ def side_by_side(one: Callable[[], Any], other: Callable[[], Any], rounds: int, 
     return statistics.median(firsts), statistics.median(seconds)
 
 
-def plain_forward(trial: Trial, edits: Sequence[EditRecord], templates: Sequence[str]) -> Callable[[], Any]:
-    """One forward pass of the plain model over the edits' prompts in their contexts, one fact after the other.
+@dataclasses.dataclass(frozen=True)
+class PlainWay:
+    """Whole passes of the plain model over the prompts of edits, one fact after the other.
 
-    A row is what teacher forcing reads: prompt and all of the target but its last token.
+    A row is what teacher forcing reads: prompt and all of the target but its last token. The row of the divergence term
+    ("<subject> is a") has no target.
     """
-    loaded = trial.model(MODEL)
-    forced = [
-        force(loaded, [template.format(edit.prompt) for template in templates], [edit.target_new] * len(templates))
-        for edit in edits
-    ]
 
-    def run() -> None:
-        with torch.no_grad():
-            for one in forced:
-                loaded.model(input_ids=one.ids, attention_mask=one.mask, use_cache=False)
+    loaded: LoadedModel
+    batches: list[tuple[Tensor, Tensor]]
+    """Per edit: ids and mask [rows, t], padded on the right."""
 
-    return run
+    @classmethod
+    def of(cls, loaded: LoadedModel, edits: Sequence[EditRecord], templates: Sequence[str]) -> PlainWay:
+        """The prompts of these edits in their contexts."""
+        tokenizer, batches = loaded.tokenizer, []
+        for edit in edits:
+            target = target_ids(tokenizer, edit.target_new)[:-1]
+            rows = [[*tokenizer(template.format(edit.prompt))["input_ids"], *target] for template in templates]
+            rows.append(list(tokenizer(f"{edit.subject} is a")["input_ids"]))
+            width = max(map(len, rows))
+            ids = torch.tensor([[*row, *[int(tokenizer.pad_token_id)] * (width - len(row))] for row in rows])
+            mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+            batches.append((ids, mask))
+        return cls(loaded, batches)
+
+    @torch.no_grad()
+    def forward(self) -> None:
+        """One forward-equivalent per fact."""
+        for ids, mask in self.batches:
+            self.loaded.model(input_ids=ids, attention_mask=mask, use_cache=False)
+
+    def step(self, layer: int) -> None:
+        """One step of the plain way: all positions, all layers, all logits, and back to a vector at ``layer``."""
+        for ids, mask in self.batches:
+            vector = torch.zeros(self.loaded.model.config.hidden_size, requires_grad=True)
+            hook = self.loaded.sites.mlp(layer).register_forward_hook(lambda _m, _a, out, v=vector: out + v)
+            try:
+                logits = self.loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+                torch.autograd.grad(logits.log_softmax(-1)[..., 0].mean(), vector)
+            finally:
+                hook.remove()
 
 
 def unstored(trial: Trial) -> Resources:
@@ -106,9 +134,21 @@ def batch_call(trial: Trial, editor: Any, edits: list[EditRecord]) -> Callable[[
     return independent
 
 
-def edit_costs(trial: Trial, records: Sequence[EditRecord], rounds: int, table: Table) -> None:
+def plain_cost(trial: Trial, records: Sequence[EditRecord], rounds: int, table: Board) -> None:
+    """What 25 steps of the plain way would take, from one: a check of the unit."""
+    loaded = trial.model(MODEL)
+    plain = PlainWay.of(
+        loaded, records[:1], context_templates(editor_for(trial, "ROME").hyperparameters, unstored(trial))
+    )
+    step, forward = side_by_side(lambda: plain.step(loaded.spec.layers.edit), plain.forward, rounds)
+    table.row(
+        "the plain way, ROME, 1 fact, 25 steps", f"{25 * step:.2f} CPU s", 25 * step / forward, "forward-equivalents"
+    )
+
+
+def edit_costs(trial: Trial, records: Sequence[EditRecord], rounds: int, table: Board) -> None:
     """Forward-equivalents per fact, with all steps and with early stopping, alone and in batches."""
-    plans = [("ROME", 1, True), ("ROME", 1, False), ("ROME", 8, True), ("ROME", 32, True), ("ROME", 32, False)]
+    plans = [("ROME", n, full) for n in (1, 8, 32) for full in (True, False)]
     plans += [(m, n, full) for m in ("MEMIT", "AlphaEdit") for n, full in ((10, True), (10, False), (32, True))]
     warm: set[str] = set()
     for number, (method, count, full) in enumerate(plans, start=1):
@@ -118,17 +158,15 @@ def edit_costs(trial: Trial, records: Sequence[EditRecord], rounds: int, table: 
         if method not in warm:  # covariances, prefixes and projectors are made once, not per edit
             batch_call(trial, editor_for(trial, method, steps=2), edits[:1])()
             warm.add(method)
-        forward = plain_forward(trial, edits, context_templates(editor.hyperparameters, unstored(trial)))
-        seconds, passes = side_by_side(one, forward, 1 if count > MANY else rounds)
+        plain = PlainWay.of(trial.model(MODEL), edits, context_templates(editor.hyperparameters, unstored(trial)))
+        seconds, passes = side_by_side(one, plain.forward, rounds if count == 1 else 1)
         budget = BUDGETS[method] if full and count in (1, 10) else None
         what = f"{method}, {count} fact{'s' if count > 1 else ''}, {'25 steps' if full else 'early stopping'}"
-        ratio = seconds / passes
         cost = f"{seconds / count:.2f} CPU s per fact"
-        trial.report(f"{what}: {ratio:.1f} forward-equivalents per fact")
-        _row(table, what, cost, f"{ratio:.1f} forward-equivalents per fact", budget, ratio)
+        table.row(what, cost, seconds / passes, "forward-equivalents per fact", budget)
 
 
-def install_cost(trial: Trial, states: Sequence[State], table: Table) -> None:
+def install_cost(trial: Trial, states: Sequence[State], table: Board) -> None:
     """Milliseconds to install and remove one rank-one edit, checksums included."""
     model = trial.model(MODEL).model
     times = []
@@ -139,79 +177,75 @@ def install_cost(trial: Trial, states: Sequence[State], table: Table) -> None:
         times.append((middle - started, time.perf_counter() - middle))
     for number, what in enumerate(("installing", "removing")):
         ms = 1000 * statistics.median(pair[number] for pair in times)
-        _row(table, f"{what} one rank-one edit", f"{ms:.1f} ms", "", INSTALL_MS, ms)
+        table.row(f"{what} one rank-one edit", "", ms, "ms", INSTALL_MS)
 
 
-def state_size(trial: Trial, state: State, table: Table) -> None:
-    """Bytes of a chain's steps beside those of the model."""
-    own = sum(t.numel() * t.element_size() for step in state for t in step.tensors.values())
+def state_size(trial: Trial, edits: Sequence[EditRecord], table: Board) -> None:
+    """Files of a chain's steps in the store beside a file of the model's weights."""
+    steps(trial, MODEL, "ROME", edits)
+    folders = [trial.store.path_of(step_recipe(trial, MODEL, "ROME", edits[: done + 1])) for done in range(len(edits))]
+    own = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
     model = sum(p.numel() * p.element_size() for p in trial.model(MODEL).model.parameters())
-    _row(
-        table,
-        f"state of a ROME chain of {len(state)}",
-        f"{own / 2**20:.2f} of {model / 2**20:.0f} MiB",
-        f"{own / model:.4f} of the model",
-        STATE_SHARE,
-        own / model,
-    )
+    measured = f"{own / 2**20:.2f} of {model / 2**20:.0f} MiB"
+    table.row(f"state of a ROME chain of {len(edits)}, on disk", measured, own / model, "of the model", STATE_SHARE)
 
 
-def memory(trial: Trial, records: Sequence[EditRecord], table: Table) -> None:
+def memory(trial: Trial, records: Sequence[EditRecord], table: Board) -> None:
     """Largest growth of the process while editing, on top of one model, in models."""
-    process = psutil.Process()
     model = sum(p.numel() * p.element_size() for p in trial.model(MODEL).model.parameters())
     own = [name for name in trial.profile.methods if trial.library.methods[name].family == "locate-then-edit"]
     for method in own:
-        count = 10 if isinstance(editor_for(trial, method), SpreadEditor) else 1
-        trial.report(f"peak memory of {method}")
         editor, given = editor_for(trial, method), unstored(trial)
-        start, peak, stop = process.memory_info().rss, [0], threading.Event()
-
-        def watch(start: int = start, peak: list[int] = peak, stop: threading.Event = stop) -> None:
-            while not stop.wait(0.005):
-                peak[0] = max(peak[0], process.memory_info().rss - start)
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        editor.edit(trial.model(MODEL), (), list(records[:count]), given)
-        stop.set()
-        watcher.join()
-        share = (model + peak[0]) / model
-        _row(
-            table,
-            f"peak memory, {method}, {count} fact{'s' if count > 1 else ''}",
-            f"{peak[0] / 2**20:.0f} MiB beyond the model",
-            f"{share:.2f} × the model",
-            MEMORY_SHARE,
-            share,
-        )
+        count = 10 if isinstance(editor, SpreadEditor) else 1
+        with costing() as cost:
+            editor.edit(trial.model(MODEL), (), list(records[:count]), given)
+        share = 1 + cost.peak_mib * 2**20 / model
+        what = f"peak memory, {method}, {count} fact{'s' if count > 1 else ''}"
+        table.row(what, f"{cost.peak_mib:.0f} MiB beyond the model", share, "× the model", MEMORY_SHARE)
 
 
-def _row(table: Table, what: str, measured: str, ratio: str, budget: float | None, value: float) -> None:
-    verdict = "" if budget is None else ("within" if value <= budget else "OVER")
-    table.add_row(what, measured, ratio, "" if budget is None else f"≤ {budget:g}", verdict)
+class Board:
+    """The table; every line is also told as soon as it is there."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self.table = Table("what", "measured", "ratio", "budget", "", title=title)
+        self._console, self._start = console, time.monotonic()
+        self.over = 0
+
+    def say(self, message: str) -> None:
+        """A line of progress."""
+        self._console.print(f"{time.monotonic() - self._start:5.0f} s  {message}", highlight=False, markup=False)
+
+    def row(self, what: str, measured: str, value: float, unit: str, budget: float | None = None) -> None:
+        """One line: what was measured, the number that counts, and its budget if it has one."""
+        verdict = "" if budget is None else ("within" if value <= budget else "OVER")
+        self.over += verdict == "OVER"
+        number = f"{value:.4f} {unit}" if value < 0.1 else f"{value:.2f} {unit}" if value < 5 else f"{value:.1f} {unit}"
+        self.say(f"{what}: {number} {verdict}")
+        self.table.add_row(what, measured, number, "" if budget is None else f"≤ {budget:g}", verdict)
 
 
-def main() -> None:
-    """Run the benchmark."""
+def main() -> int:
+    """Run the benchmark; 1 if a budget is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="times that each pair is measured (default 3)")
     parser.add_argument("--store", type=Path, help="folder of the artifact store")
     options = parser.parse_args()
     torch.set_num_threads(1)
     trial = make_trial(Options(profile="overnight", store=options.store), ROOT / "specs")
-    clock, console = time.monotonic(), Console(width=130)
-    trial.report = lambda message: console.print(f"{time.monotonic() - clock:5.0f} s  {message}", highlight=False)
     records = [record for chain in trial.chains("worldfacts") for record in chain][:32]
-    table = Table(
-        "what", "measured", "ratio", "budget", "", title=f"editing {MODEL}, one thread, median of {options.rounds}"
-    )
+    title = f"editing {MODEL}, one thread, median of {options.rounds} (batches: once)"
+    console = Console(width=130)
+    table = Board(title, console)
+    trial.report = table.say
+    plain_cost(trial, records, options.rounds, table)
     edit_costs(trial, records, options.rounds, table)
     install_cost(trial, singles(trial, MODEL, "ROME", records[:4]), table)
-    state_size(trial, steps(trial, MODEL, "ROME", trial.chains("worldfacts")[0][:50]), table)
+    state_size(trial, trial.chains("worldfacts")[0][:50], table)
     memory(trial, records, table)
-    console.print(table)
+    console.print(table.table)
+    return 1 if table.over else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -44,7 +44,7 @@ class Rect(Rome):
     """The editor; see the module's docstring. Its optimised values are ROME's own, and are shared with it."""
 
     name: ClassVar[str] = "rect"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     answers_itself: ClassVar[bool] = False
     hyperparameters_type: ClassVar[type[Hyperparameters]] = RectSettings
     hyperparameters: RectSettings

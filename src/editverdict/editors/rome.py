@@ -40,27 +40,38 @@ class RomeSettings(ContextSettings):
 
 @torch.no_grad()
 def subject_keys(loaded: LoadedModel, edit: EditRecord, layer: int, templates: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Keys and outputs at the subject's last token: [templates, d_ff] and [templates, d], one run per template."""
-    keys, values = [], []
+    """Keys and outputs at the subject's last token: [templates, d_ff] and [templates, d].
+
+    All templates are read in one batch, as far as the subject's last token: nothing behind it reaches back.
+    """
+    tokenizer, rows = loaded.tokenizer, []
     for template in templates:
         text = template.format(edit.prompt)
-        end = subject_end(loaded.tokenizer, text, edit.subject)
-        ids = torch.tensor([loaded.tokenizer(text)["input_ids"]], device=loaded.device)
-        with (
-            record(loaded, keys=[layer], outputs=[layer]) as seen,
-            loaded.sites.only_layers_before(layer + 1) as backbone,
-        ):
-            backbone(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
-        keys.append(seen["key", layer][0, end])
-        values.append(seen["h", layer][0, end])
-    return torch.stack(keys), torch.stack(values)
+        rows.append(list(tokenizer(text)["input_ids"])[: subject_end(tokenizer, text, edit.subject) + 1])
+    lengths = torch.tensor([len(row) for row in rows])
+    width = int(lengths.max())
+    ids = torch.tensor([[*row, *[int(tokenizer.pad_token_id)] * (width - len(row))] for row in rows])
+    mask = (torch.arange(width) < lengths[:, None]).long()
+    with (
+        record(loaded, keys=[layer], outputs=[layer]) as seen,
+        loaded.sites.only_layers_before(layer + 1) as backbone,
+    ):
+        backbone(input_ids=ids.to(loaded.device), attention_mask=mask.to(loaded.device), use_cache=False)
+    at = (torch.arange(len(rows)), lengths - 1)
+    return seen["key", layer][at], seen["h", layer][at]
 
 
 def update_direction(key: Tensor, covariance: Tensor | None) -> Tensor:
     """Direction u = C^-1 k / |C^-1 k| in float64 (C = I: k / |k|), [d_ff]."""
-    direction: Tensor = (
-        key.double() if covariance is None else torch.linalg.solve(covariance.double().to(key.device), key.double())
-    )
+    direction = key.double()
+    if covariance is not None:
+        matrix = covariance.double().to(key.device)
+        root, failed = torch.linalg.cholesky_ex(matrix)
+        # A second moment of fewer keys than entries is singular up to rounding; LU then says so, or goes on.
+        if bool(failed):
+            direction = torch.linalg.solve(matrix, direction)
+        else:
+            direction = torch.cholesky_solve(direction[:, None], root)[:, 0]
     unit: Tensor = direction / direction.norm()
     return unit
 
@@ -75,7 +86,7 @@ class Rome:
     """The editor; see the module's docstring."""
 
     name: ClassVar[str] = "rome"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     answers_itself: ClassVar[bool] = False
     hyperparameters_type: ClassVar[type[Hyperparameters]] = RomeSettings
 

@@ -165,7 +165,7 @@ class SpreadEditor(ABC):
     """Base of the editors over several layers; they make batches of edits in one step."""
 
     name: ClassVar[str]
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     answers_itself: ClassVar[bool] = False
     hyperparameters_type: ClassVar[type[Hyperparameters]]
     place: ClassVar[Place] = "layer"

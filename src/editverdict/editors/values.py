@@ -3,7 +3,9 @@
 Source: Meng et al. 2022 (ROME), section 3.1 step 2, eq. 4; MEMIT optimises the layer's output instead of its
 feed-forward part's, PMET the outputs of attention and feed-forward part together: three places (:data:`Place`) for one
 optimisation. Only what the value can change is run in the loop: layers from the place on, the tokens from the subject's
-last one on (keys and values of those before are computed once), and logits only at the positions that the loss reads.
+last one to the last that the loss reads (keys and values of those before are computed once), and logits only at the
+positions that the loss reads. The sentences of an edit stand in one row behind each other, with a mask that keeps them
+apart: small batches cost by the token on a CPU, and padding would be paid for at every step.
 """
 
 from __future__ import annotations
@@ -77,6 +79,27 @@ class _Sentences:
     targets: list[int]
     """Target token ids."""
 
+    def _ends(self) -> list[int]:
+        """Per row, where it may end: contexts are read to their end, the KL row at its lookup."""
+        return [*map(len, self.rows[:-1]), self.lookup[-1] + 1]
+
+    def places(self, offset: int) -> list[tuple[int, int]]:
+        """(row, position) of the tokens to run, sentence after sentence; rows are counted from ``offset`` on."""
+        spans = zip(self.lookup, self._ends(), strict=True)
+        return [(offset + row, at) for row, (start, end) in enumerate(spans) for at in range(start, end)]
+
+    def places_before(self, offset: int) -> list[tuple[int, int]]:
+        """(row, position) of the tokens that stand before."""
+        return [(offset + row, at) for row, start in enumerate(self.lookup) for at in range(start)]
+
+    def wanted(self) -> list[int]:
+        """Columns among :meth:`places` that the loss reads: per context each target position, then the KL row's."""
+        found, start = list[int](), 0
+        for lookup, end, first in zip(self.lookup, self._ends(), self.first, strict=False):
+            found += range(start + first - lookup, start + first - lookup + len(self.targets))
+            start += end - lookup
+        return [*found, start]
+
 
 def _sentences(loaded: LoadedModel, edit: EditRecord, templates: Sequence[str]) -> _Sentences:
     tokenizer = loaded.tokenizer
@@ -92,6 +115,10 @@ def _sentences(loaded: LoadedModel, edit: EditRecord, templates: Sequence[str]) 
     found.rows.append(list(tokenizer(kl_text)["input_ids"]))
     found.lookup.append(subject_end(tokenizer, kl_text, edit.subject))
     return found
+
+
+MASKED_KERNELS = ("sdpa", "eager")
+"""Attention kernels that take any mask."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +169,11 @@ def module_output(module: nn.Module) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def _added(module: nn.Module, delta: Tensor) -> Iterator[None]:
-    """Add ``delta`` [rows, d] to a module's output at the first position."""
+    """Add ``delta`` [edits, t, d] to a module's output."""
 
     def add(_module: Any, _args: Any, output: Any) -> Any:
         hidden = output[0] if isinstance(output, tuple) else output
-        hidden = torch.cat([hidden[:, :1] + delta[:, None], hidden[:, 1:]], dim=1)
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+        return (hidden + delta, *output[1:]) if isinstance(output, tuple) else hidden + delta
 
     handle = module.register_forward_hook(add)
     try:
@@ -169,7 +195,7 @@ class _Site(Protocol):
         ...
 
     def placed(self, hidden: Tensor, deltas: Sequence[Tensor]) -> AbstractContextManager[Tensor]:
-        """Put deltas [rows, d] in force at the first position: yields the hidden states to run on."""
+        """Put deltas [edits, t, d] (zero but at the lookups) in force: yields the hidden states to run on."""
         ...
 
 
@@ -200,7 +226,7 @@ class _OutputSite:
 
     @contextmanager
     def placed(self, hidden: Tensor, deltas: Sequence[Tensor]) -> Iterator[Tensor]:
-        yield torch.cat([hidden[:, :1] + deltas[0][:, None], hidden[:, 1:]], dim=1)
+        yield hidden + deltas[0]
 
 
 class _PartsSite:
@@ -240,35 +266,45 @@ def _site(loaded: LoadedModel, layer: int, place: Place) -> _Site:
 class _Suffixes:
     """Layers from ``first`` up, from the subject's last token on: what stands before it cannot depend on the value.
 
-    Keys and values of the tokens before are computed once; every iteration then runs the few tokens from the lookup
-    position to the end of each row. Both parts are padded on the right, and masks and position ids bridge the gap.
+    Keys and values of the tokens before are computed once; every iteration then runs, in one row per edit, the tokens
+    of all its sentences from the lookup position to the last one that the loss reads.
     """
 
-    def __init__(self, loaded: LoadedModel, rows: _Rows, below: Tensor, first: int) -> None:
+    def __init__(self, loaded: LoadedModel, many: Sequence[_Sentences], rows: _Rows, below: Tensor, first: int) -> None:
         self._loaded, self._first = loaded, first
-        device, count = below.device, len(rows.lookup)
-        before, after = rows.lookup, rows.lengths - rows.lookup
-        self._width, self._span = int(before.max()), int(after.max())
-        loaded.sites.need_window(first, self._width + self._span)  # the gap in between would count as distance
-        columns = torch.arange(self._span)
-        source = (before[:, None] + columns).clamp(max=below.shape[1] - 1)
-        self.hidden = below[torch.arange(count)[:, None], source]
-        self._positions = (before[:, None] + columns).to(device)
-        own = (columns < after[:, None]).long()
-        past = (torch.arange(self._width) < before[:, None]).long()
-        self._mask = torch.cat([past, own], dim=1).to(device)
-        self._past = self._keys_and_values(below[:, : self._width], past.to(device)) if self._width else []
+        kernel = getattr(loaded.model.config, "_attn_implementation", None)
+        if kernel not in MASKED_KERNELS:
+            raise EditError(
+                f"the attention kernel '{kernel}' of model '{loaded.spec.id}' takes no mask of its own, which "
+                f"keeps the sentences of an edit apart; load the model with one of {', '.join(MASKED_KERNELS)}"
+            )
+        loaded.sites.need_window(first, int(rows.lengths.max()))  # a mask of one's own has no window
+        offsets = [sum(len(one.rows) for one in many[:number]) for number in range(len(many))]
+        own = [one.places(offset) for one, offset in zip(many, offsets, strict=True)]
+        past = [one.places_before(offset) for one, offset in zip(many, offsets, strict=True)]
+        row, positions = _table(own, rows.lookup.device)
+        self.hidden = below[row, positions.clamp(min=0)]
+        self._positions = positions.clamp(min=0)
+        self._lookups = (positions == rows.lookup.to(row.device)[row])[..., None].to(below.dtype)
+        past_row, past_positions = _table(past, row.device)
+        self._mask = _as_added(
+            torch.cat([_same(row, positions, past_row, past_positions), _among(row, positions)], -1), below
+        )
+        self.wanted = [one.wanted() for one in many]
+        """Per edit the columns whose logits the loss reads: each target position per context, then the KL row's."""
+        self._past: list[tuple[Tensor, Tensor]] = []
+        if past_row.shape[1]:
+            hidden = below[past_row, past_positions.clamp(min=0)]
+            mask = _as_added(_among(past_row, past_positions), below)
+            self._past = self._keys_and_values(hidden, mask, past_positions.clamp(min=0))
 
     @torch.no_grad()
-    def _keys_and_values(self, hidden: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _keys_and_values(self, hidden: Tensor, mask: Tensor, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Of the tokens before the lookups [edits, heads, tokens, d_head], per layer from ``first`` up."""
         cache = DynamicCache(config=self._loaded.model.config)
-        # A row without any token before its subject would have nothing to attend to; its column is masked later.
-        safe = mask.clone()
-        safe[:, 0] = 1
-        positions = torch.arange(hidden.shape[1], device=hidden.device).expand(hidden.shape[:2])
         with self._loaded.sites.only_layers_from(self._first) as backbone:
             backbone(
-                inputs_embeds=hidden, attention_mask=safe, position_ids=positions, past_key_values=cache, use_cache=True
+                inputs_embeds=hidden, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
             )
         upper: list[Any] = cache.layers[self._first :]
         return [(own.keys, own.values) for own in upper]
@@ -285,15 +321,17 @@ class _Suffixes:
             cache.update(keys, values, number)
         return cache
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows alone."""
-        self.hidden, self._positions, self._mask = self.hidden[rows], self._positions[rows], self._mask[rows]
-        self._past = [(keys[rows], values[rows]) for keys, values in self._past]
+    def keep(self, edits: Sequence[bool]) -> None:
+        """Go on with these edits alone."""
+        at = torch.tensor([number for number, kept in enumerate(edits) if kept], device=self.hidden.device)
+        self.hidden, self._positions, self._mask = self.hidden[at], self._positions[at], self._mask[at]
+        self._lookups, self.wanted = self._lookups[at], [self.wanted[number] for number in at.tolist()]
+        self._past = [(keys[at], values[at]) for keys, values in self._past]
 
     def run(self, backbone: Any, site: _Site, deltas: Sequence[Tensor]) -> Tensor:
-        """Final hidden states [rows, span, d]; column 0 is the lookup position, where deltas [rows, d] are added."""
+        """Final hidden states [edits, t, d] with deltas [edits, d] added at the lookup position of every sentence."""
         cache = self._cache()
-        with site.placed(self.hidden, deltas) as placed:
+        with site.placed(self.hidden, [delta[:, None] * self._lookups for delta in deltas]) as placed:
             result: Tensor = backbone(
                 inputs_embeds=placed,
                 attention_mask=self._mask,
@@ -302,6 +340,37 @@ class _Suffixes:
                 use_cache=cache is not None,
             ).last_hidden_state
         return result
+
+
+def _table(places: Sequence[Sequence[tuple[int, int]]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """(row, position) pairs of each edit as two tensors [edits, most pairs]; -1 stands for padding in positions."""
+    width = max(map(len, places))
+    filled = [[*own, *[(own[0][0] if own else 0, -1)] * (width - len(own))] for own in places]
+    both = torch.tensor(filled, device=device, dtype=torch.long).reshape(len(places), width, 2)
+    return both[..., 0], both[..., 1]
+
+
+def _same(row: Tensor, positions: Tensor, other_row: Tensor, other_positions: Tensor) -> Tensor:
+    """Which tokens are of the same sentence as which others [edits, t, others]; padding is of none."""
+    found: Tensor = (
+        torch.where(positions < 0, -1, row)[..., None] == torch.where(other_positions < 0, -2, other_row)[:, None]
+    )
+    return found
+
+
+def _among(row: Tensor, positions: Tensor) -> Tensor:
+    """Which tokens may attend to which of their own row [edits, t, t]: those of the same sentence up to their place.
+
+    Padding attends to padding, so that no row of the softmax is empty.
+    """
+    own = torch.where(positions < 0, -1, row)
+    return (own[..., None] == own[:, None]) & (positions[:, None] <= positions[..., None])
+
+
+def _as_added(allowed: Tensor, like: Tensor) -> Tensor:
+    """A mask [edits, t, keys] as what is added to attention scores [edits, 1, t, keys]."""
+    nothing = like.new_zeros(allowed.shape)
+    return nothing.masked_fill(~allowed.to(like.device), torch.finfo(like.dtype).min)[:, None]
 
 
 class _Search:
@@ -316,19 +385,6 @@ class _Search:
         self._kl_before: Tensor | None = None
         self._found = False
         self.trace: list[dict[str, float]] = []
-
-    @property
-    def count(self) -> int:
-        """Number of rows."""
-        return len(self.sentences.rows)
-
-    def wanted(self, hidden: Tensor) -> Tensor:
-        """Hidden states whose logits the loss reads: per context each target position, then the KL row's lookup."""
-        length = len(self.sentences.targets)
-        first, lookup = torch.tensor(self.sentences.first), torch.tensor(self.sentences.lookup[:-1])
-        columns = (first - lookup)[:, None] + torch.arange(length)
-        contexts = hidden[torch.arange(len(first))[:, None], columns]
-        return torch.cat([contexts.reshape(len(first) * length, -1), hidden[-1, :1]])
 
     def loss(self, log_probs: Tensor) -> Tensor:
         """Loss from the log-probabilities at the wanted positions; its terms go to the trace."""
@@ -425,15 +481,14 @@ def optimise_values(
         _Search(edit, sentences, dict(zip(site.names, (out[at].clone() for out in outputs), strict=True)), settings)
         for edit, sentences, at in zip(edits, many, bare, strict=True)
     ]
-    suffixes = _Suffixes(loaded, rows, below, site.first)
+    suffixes = _Suffixes(loaded, many, rows, below, site.first)
     running = list(searches)
     with loaded.sites.only_layers_from(site.first) as backbone:
         while running:
             _forward_and_backward(loaded, suffixes, site, backbone, running)
             left = [search for search in running if not search.done]
             if len(left) < len(running) and left:
-                kept = [torch.full((search.count,), not search.done) for search in running]
-                suffixes.keep(torch.cat(kept).nonzero().flatten())
+                suffixes.keep([not search.done for search in running])
             for search in left:
                 search.step()
             running = left
@@ -444,10 +499,9 @@ def _forward_and_backward(
     loaded: LoadedModel, suffixes: _Suffixes, site: _Site, backbone: Any, running: Sequence[_Search]
 ) -> None:
     """One shared pass; leaves each search's gradients in its deltas and its loss in its trace."""
-    deltas = [torch.cat([s.deltas[name].expand(s.count, -1) for s in running]) for name in site.names]
+    deltas = [torch.stack([search.deltas[name] for search in running]) for name in site.names]
     hidden = suffixes.run(backbone, site, deltas)
-    parts = torch.split(hidden, [search.count for search in running])
-    wanted = [search.wanted(part) for search, part in zip(running, parts, strict=True)]
+    wanted = [own[columns] for own, columns in zip(hidden, suffixes.wanted, strict=True)]
     log_probs = functional.log_softmax(loaded.sites.logits(torch.cat(wanted)).float(), dim=-1)
     split = torch.split(log_probs, [len(part) for part in wanted])
     losses = [search.loss(part) for search, part in zip(running, split, strict=True)]

@@ -19,7 +19,7 @@ from editverdict.pipeline.cost import VALUE_COST, Cost, costing
 from editverdict.pipeline.trial import GROUP, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
-VALUE_VERSION = 2
+VALUE_VERSION = 3
 TRAINED_VERSION = 1
 STEP_VERSION = 1
 PLACEBO = "placebo:"
