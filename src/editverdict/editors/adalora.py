@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import Answering, EditError, Hyperparameters, Resources, State, Step, new_edits
+from editverdict.editors.base import Answering, EditError, Hyperparameters, Resources, State, Step, fact_of, new_edits
 from editverdict.editors.deltas import installed, low_rank
 from editverdict.editors.losses import Forced, force, logits_of, row_losses
 from editverdict.editors.registry import register_editor
@@ -102,7 +102,7 @@ def adapted_paths(loaded: LoadedModel, settings: AdaLoraSettings) -> list[str]:
 
 def _generator(settings: AdaLoraSettings, edits: Sequence[EditRecord]) -> torch.Generator:
     """Random numbers that depend on the seed and on what is edited, and so on nothing that a recipe does not hold."""
-    text = "|".join([str(settings.seed), *(f"{edit.prompt}|{edit.subject}|{edit.target_new}" for edit in edits)])
+    text = "|".join([str(settings.seed), *map(fact_of, edits)])
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
     return torch.Generator().manual_seed(seed)
 

@@ -22,6 +22,10 @@ class EditError(ValueError):
     """An edit cannot be made; the message names the record and says why."""
 
 
+class CannotEdit(EditError):
+    """The method is not for this kind of model; a case that asks for it is not run."""
+
+
 class Hyperparameters(BaseModel):
     """Base of the closed hyperparameter schemas of editors."""
 
@@ -60,6 +64,11 @@ def new_edits(state: State, records: Sequence[EditRecord]) -> list[EditRecord]:
     if not found:
         raise EditError(f"nothing to edit: the state holds {done_edits(state)} edits, and {len(records)} are given")
     return found
+
+
+def fact_of(edit: EditRecord) -> str:
+    """What is edited, for seeds: records of the same fact draw the same, whatever their ids, as recipes have it."""
+    return f"{edit.prompt}|{edit.subject}|{edit.target_new}"
 
 
 def the_new_edit(state: State, records: Sequence[EditRecord], method: str) -> EditRecord:

@@ -20,7 +20,7 @@ from editverdict.editors.deltas import touched
 
 def is_low_rank(state: State) -> bool:
     """Whether a state of weight deltas has low-rank ones alone (the empty state has)."""
-    return not any(key.endswith(":delta") for step in state for key in step.tensors)
+    return all(key.endswith((":left", ":right")) for step in state for key in step.tensors)
 
 
 class RowStates:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import Answering, Hyperparameters, Resources, State, Step, new_edits
+from editverdict.editors.base import Answering, CannotEdit, Hyperparameters, Resources, State, Step, new_edits
 from editverdict.editors.deltas import dense, installed, low_rank, step_delta, touched
 from editverdict.editors.registry import register_editor
 from editverdict.models.sources import LoadedModel
@@ -68,6 +68,8 @@ class Placebo:
         """Isotropic Gaussian factors, scaled to the norm of the imitated step; one seed per chain and edit."""
         settings = self.hyperparameters
         real = resources.step_of(settings.like, records)
+        if real.tensors and not touched((real,)):
+            raise CannotEdit(f"a state of {settings.like} is no change of weights, so no random change is its like")
         chain = "|".join(record.id for record in records)
         seed = int.from_bytes(hashlib.sha256(f"{settings.seed}|{settings.like}|{chain}".encode()).digest()[:7], "big")
         generator = torch.Generator().manual_seed(seed)

@@ -24,9 +24,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import Answering, EditError, Hyperparameters, Resources, State, Step, new_edits
+from editverdict.editors.base import (
+    Answering,
+    CannotEdit,
+    EditError,
+    Hyperparameters,
+    Resources,
+    State,
+    Step,
+    new_edits,
+)
 from editverdict.editors.deltas import delta_norm, installed
 from editverdict.editors.registry import register_editor
+from editverdict.editors.tokens import subject_span
 from editverdict.models.sources import LoadedModel
 
 WORKER = Path(__file__).parent / "foreign" / "easyedit_worker.py"
@@ -257,14 +267,14 @@ def request_record(record: EditRecord, number: int, slot: bool) -> dict[str, Any
     EditError
         The subject is not in the prompt, or the prompt has braces, which EasyEdit would read as places.
     """
-    start = record.prompt.rfind(record.subject)
-    if start < 0:
+    if record.subject not in record.prompt:
         raise EditError(f"edit '{record.id}': the subject {record.subject!r} is not in the prompt {record.prompt!r}")
     if "{" in record.prompt + record.subject or "}" in record.prompt + record.subject:
         raise EditError(f"edit '{record.id}': EasyEdit cannot take prompts with braces; found {record.prompt!r}")
     prompt = record.prompt
     if slot:
-        prompt = f"{prompt[:start]}{{}}{prompt[start + len(record.subject) :]}"
+        start, stop = subject_span(prompt, record.subject)
+        prompt = f"{prompt[:start]}{{}}{prompt[stop:]}"
     return {
         "case_id": number,
         "prompt": prompt,
@@ -396,7 +406,7 @@ class EasyEdit:
         """One call of EasyEdit's editor on the model in the given state, all new records together."""
         settings, algorithm, new = self.hyperparameters, self.algorithm, new_edits(state, records)
         if loaded.sites.spec.encoder_decoder:
-            raise EditError(f"EasyEdit's editors are run on causal language models here; '{loaded.spec.id}' is none")
+            raise CannotEdit(f"EasyEdit's editors are run on causal language models here; '{loaded.spec.id}' is none")
         if len(new) > 1 and not algorithm.several:
             raise EditError(
                 f"EasyEdit's {settings.algorithm} edits one fact at a time, and {len(new)} are to be edited together; "

@@ -118,7 +118,7 @@ class Ft:
             centre = before if self.hyperparameters.bound_around == "edit" else unedited
             with _tuned(parameter), _logits(loaded, forced, layer) as logits:
                 trace = self._tune(parameter, centre, lambda: row_losses(logits(), forced).mean(), edits)
-                # The difference of two close numbers is exact: float32 loses nothing that the installed sum would show.
+                # In float32: the installed sum differs from the tuned weight by a rounding of the weight at most.
                 delta = parameter.detach() - before
         info = {
             "trace": trace,

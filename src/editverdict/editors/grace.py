@@ -7,8 +7,9 @@ own output is replaced (the paper's choice for autoregressive models). Distances
 
 An edit (section 3, algorithm 1) looks for the key nearest to its own. Further away than that key's radius and the
 initial radius together, it becomes an entry. Closer, with the same label, the old entry grows until it covers the new
-key ("expand"). Closer, with another label, it becomes an entry too, and both radii shrink to half the distance
-("split"). The value is then learnt by Adam on the target's negative log-likelihood.
+key ("expand"). Closer, with another label, it becomes an entry too, and both radii become half the distance
+("split"; as published, also where that is more than the old one). The value is then learnt by Adam on the target's
+negative log-likelihood.
 
 Where the paper leaves room:
 
@@ -36,7 +37,18 @@ from torch import Tensor
 
 from editverdict.capture.passes import record
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import Answering, EditError, Hyperparameters, Plain, Resources, State, Step, the_new_edit
+from editverdict.editors.base import (
+    Answering,
+    CannotEdit,
+    EditError,
+    Hyperparameters,
+    Plain,
+    Resources,
+    State,
+    Step,
+    fact_of,
+    the_new_edit,
+)
 from editverdict.editors.losses import Forced, force, logits_from, row_losses
 from editverdict.editors.registry import register_editor
 from editverdict.models.sources import LoadedModel
@@ -200,7 +212,7 @@ class Grace:
     """The editor; see the module's docstring."""
 
     name: ClassVar[str] = "grace"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     answers_itself: ClassVar[bool] = True
     hyperparameters_type: ClassVar[type[Hyperparameters]] = GraceSettings
 
@@ -210,7 +222,7 @@ class Grace:
     def layer(self, loaded: LoadedModel) -> int:
         """The wrapped layer."""
         if loaded.sites.spec.encoder_decoder:
-            raise EditError(
+            raise CannotEdit(
                 f"GRACE looks up the tokens of a decoder-only model, and '{loaded.spec.id}' is an encoder-decoder; "
                 "take FT-L or MEND for it"
             )
@@ -239,7 +251,7 @@ class Grace:
         """Where a new value starts [d_out]."""
         if self.hyperparameters.initial == "output":
             return lesson.output
-        digest = hashlib.sha256(f"{self.hyperparameters.seed}|{edit.id}".encode()).digest()
+        digest = hashlib.sha256(f"{self.hyperparameters.seed}|{fact_of(edit)}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
         return torch.rand(len(lesson.output), generator=generator).to(lesson.output.device)
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
+import torch
 from pydantic import BaseModel, ValidationError
+from torch import nn
 
 from editverdict.editors.base import Editor, Hyperparameters
+from editverdict.models.sources import LoadedModel
 from editverdict.schema.errors import did_you_mean
 
 GROUP = "editverdict.editors"
@@ -22,8 +27,42 @@ def register_editor(editor: EditorClass) -> EditorClass:
     name: str = editor.name  # type: ignore[attr-defined]
     if name in _EDITORS and _EDITORS[name] is not editor:
         raise ValueError(f"two editors are called '{name}': {_EDITORS[name].__qualname__} and {editor.__qualname__}")
-    _EDITORS[name] = editor
+    if _EDITORS.get(name) is not editor:
+        _EDITORS[name] = editor
+        editor.edit = _quietly(editor.edit)  # type: ignore[attr-defined]
     return editor
+
+
+@contextmanager
+def quiet(model: nn.Module) -> Iterator[None]:
+    """A model in evaluation mode whose parameters gather no gradients; both are as they were on leaving.
+
+    An edit in training mode would draw from the global generator (dropout), and one on parameters that ask for
+    gradients would leave them behind.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval()
+    for parameter in asking:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
+        for module, mode in modes:
+            module.training = mode
+
+
+def _quietly(edit: Callable[..., Any]) -> Callable[..., Any]:
+    """An editor's ``edit``, run on a quiet model and with gradients switched on, whoever calls it."""
+
+    @functools.wraps(edit)
+    def made(self: Any, loaded: LoadedModel, *args: Any, **options: Any) -> Any:
+        with quiet(loaded.model), torch.enable_grad():
+            return edit(self, loaded, *args, **options)
+
+    return made
 
 
 def editor_names() -> list[str]:

@@ -17,7 +17,16 @@ from torch import Tensor
 
 from editverdict.capture.passes import record
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import Answering, EditError, Hyperparameters, Resources, State, Step, the_new_edit
+from editverdict.editors.base import (
+    Answering,
+    CannotEdit,
+    EditError,
+    Hyperparameters,
+    Resources,
+    State,
+    Step,
+    the_new_edit,
+)
 from editverdict.editors.contexts import ContextSettings, context_templates
 from editverdict.editors.deltas import installed, layer_delta
 from editverdict.editors.registry import register_editor
@@ -47,7 +56,8 @@ def subject_keys(loaded: LoadedModel, edit: EditRecord, layer: int, templates: S
     tokenizer, rows = loaded.tokenizer, []
     for template in templates:
         text = template.format(edit.prompt)
-        rows.append(list(tokenizer(text)["input_ids"])[: subject_end(tokenizer, text, edit.subject) + 1])
+        end = subject_end(tokenizer, text, edit.subject, prompt=edit.prompt)
+        rows.append(list(tokenizer(text)["input_ids"])[: end + 1])
     lengths = torch.tensor([len(row) for row in rows])
     width = int(lengths.max())
     ids = torch.tensor([[*row, *[int(tokenizer.pad_token_id)] * (width - len(row))] for row in rows])
@@ -95,6 +105,11 @@ class Rome:
 
     def layer(self, loaded: LoadedModel) -> int:
         """The edited layer."""
+        if loaded.sites.spec.encoder_decoder:
+            raise CannotEdit(
+                f"{self.name.upper()} reads the last token of a subject in a decoder-only model, and "
+                f"'{loaded.spec.id}' is an encoder-decoder; take FT-L or MEND for it"
+            )
         chosen = self.hyperparameters.layer
         return loaded.spec.layers.edit if chosen is None else chosen
 

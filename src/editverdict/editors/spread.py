@@ -19,7 +19,16 @@ from torch import Tensor
 
 from editverdict.capture.passes import record
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import Answering, EditError, Hyperparameters, Resources, State, Step, new_edits
+from editverdict.editors.base import (
+    Answering,
+    CannotEdit,
+    EditError,
+    Hyperparameters,
+    Resources,
+    State,
+    Step,
+    new_edits,
+)
 from editverdict.editors.contexts import ContextSettings, context_templates
 from editverdict.editors.deltas import installed, layer_delta
 from editverdict.editors.tokens import subject_end
@@ -79,7 +88,7 @@ class SubjectReader:
         self._hidden = [self._below(*batch) for batch in zip(torch.split(ids, ROWS), self._masks, strict=True)]
 
     def _tokens(self, text: str, edit: EditRecord) -> list[int]:
-        end = subject_end(self._loaded.tokenizer, text, edit.subject)
+        end = subject_end(self._loaded.tokenizer, text, edit.subject, prompt=edit.prompt)
         return list(self._loaded.tokenizer(text)["input_ids"])[: end + 1]
 
     @torch.no_grad()
@@ -216,7 +225,7 @@ class SpreadEditor(ABC):
         """
         method, count = self.name.upper(), loaded.sites.n_layers
         if loaded.sites.spec.encoder_decoder:
-            raise EditError(
+            raise CannotEdit(
                 f"{method} edits decoder-only models: it reads the subject and writes the object in one stack of "
                 f"layers, and '{loaded.spec.id}' has an encoder and a decoder; use MEND or FT-L there"
             )

@@ -44,10 +44,10 @@ def subject_end(
     EditError
         The subject does not occur in the text, or the tokenizer cannot tell what its tokens stand for.
     """
-    first, last = _characters(text, subject, prompt, where)
+    first, stop = subject_span(text, subject, prompt=prompt, where=where)
     offsets = _offsets(tokenizer, text, add_special_tokens)
     # A tokenizer that composes or drops accents may have no token for an accent that is a character of its own.
-    for position in range(last, first - 1, -1):
+    for position in range(stop - 1, first - 1, -1):
         covering = [index for index, (low, high) in enumerate(offsets) if low <= position < high]
         if covering:
             return covering[-1]
@@ -69,8 +69,8 @@ def _offsets(tokenizer: Any, text: str, add_special_tokens: bool) -> list[tuple[
     return list(found)
 
 
-def _characters(text: str, subject: str, prompt: str | None, where: str) -> tuple[int, int]:
-    """Positions of the first and the last character of the occurrence that counts."""
+def subject_span(text: str, subject: str, *, prompt: str | None = None, where: str = "prompt") -> tuple[int, int]:
+    """Where the occurrence that counts begins and ends (the position behind it); arguments as :func:`subject_end`."""
     name = subject.strip()
     begin, end = 0, len(text)
     if prompt is not None:
@@ -83,7 +83,7 @@ def _characters(text: str, subject: str, prompt: str | None, where: str) -> tupl
         raise EditError(f"the subject {subject!r} does not occur in the {where} {text!r}; expected it literally")
     whole = [start for start in found if _is_whole(text, start, start + len(name))]
     start = (whole or found)[-1]
-    return start, start + len(name) - 1
+    return start, start + len(name)
 
 
 def _occurrences(text: str, name: str, begin: int, end: int) -> Iterator[int]:

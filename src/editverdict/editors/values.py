@@ -109,7 +109,7 @@ def _sentences(loaded: LoadedModel, edit: EditRecord, templates: Sequence[str]) 
         text = template.format(edit.prompt)
         ids = list(tokenizer(text)["input_ids"])
         found.first.append(len(ids) - 1)
-        found.lookup.append(subject_end(tokenizer, text, edit.subject))
+        found.lookup.append(subject_end(tokenizer, text, edit.subject, prompt=edit.prompt))
         found.rows.append([*ids, *targets[:-1]])
     kl_text = f"{edit.subject} is a"
     found.rows.append(list(tokenizer(kl_text)["input_ids"]))
@@ -282,11 +282,11 @@ class _Suffixes:
         offsets = [sum(len(one.rows) for one in many[:number]) for number in range(len(many))]
         own = [one.places(offset) for one, offset in zip(many, offsets, strict=True)]
         past = [one.places_before(offset) for one, offset in zip(many, offsets, strict=True)]
-        row, positions = _table(own, rows.lookup.device)
+        row, positions = _table(own, below.device)
         self.hidden = below[row, positions.clamp(min=0)]
         self._positions = positions.clamp(min=0)
-        self._lookups = (positions == rows.lookup.to(row.device)[row])[..., None].to(below.dtype)
-        past_row, past_positions = _table(past, row.device)
+        self._lookups = (positions == rows.lookup.to(below.device)[row])[..., None].to(below.dtype)
+        past_row, past_positions = _table(past, below.device)
         self._mask = _as_added(
             torch.cat([_same(row, positions, past_row, past_positions), _among(row, positions)], -1), below
         )
@@ -301,7 +301,7 @@ class _Suffixes:
     @torch.no_grad()
     def _keys_and_values(self, hidden: Tensor, mask: Tensor, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Of the tokens before the lookups [edits, heads, tokens, d_head], per layer from ``first`` up."""
-        cache = DynamicCache(config=self._loaded.model.config)
+        cache = DynamicCache()  # not by the model's config: layers with a window would crop a row of many sentences
         with self._loaded.sites.only_layers_from(self._first) as backbone:
             backbone(
                 inputs_embeds=hidden, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
@@ -312,7 +312,7 @@ class _Suffixes:
     def _cache(self) -> DynamicCache | None:
         if not self._past:
             return None
-        cache = DynamicCache(config=self._loaded.model.config)
+        cache = DynamicCache()
         # The cache reads its length off its first layer, which is not run here: it gets placeholders of that length.
         keys, values = self._past[0]
         for number in range(self._first):

@@ -43,7 +43,18 @@ from transformers.cache_utils import DynamicLayer
 
 from editverdict.capture.passes import record
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import Answering, EditError, Hyperparameters, Plain, Resources, State, Step, the_new_edit
+from editverdict.editors.base import (
+    Answering,
+    CannotEdit,
+    EditError,
+    Hyperparameters,
+    Plain,
+    Resources,
+    State,
+    Step,
+    fact_of,
+    the_new_edit,
+)
 from editverdict.editors.contexts import ContextSettings, context_templates
 from editverdict.editors.losses import Forced, force, logits_from, row_losses
 from editverdict.editors.registry import register_editor
@@ -313,7 +324,7 @@ class Wise:
     """The editor; see the module's docstring."""
 
     name: ClassVar[str] = "wise"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     answers_itself: ClassVar[bool] = True
     hyperparameters_type: ClassVar[type[Hyperparameters]] = WiseSettings
 
@@ -323,7 +334,7 @@ class Wise:
     def layer(self, loaded: LoadedModel) -> int:
         """The layer with the side memory."""
         if loaded.sites.spec.encoder_decoder:
-            raise EditError(
+            raise CannotEdit(
                 f"WISE routes the prompts of a decoder-only model, and '{loaded.spec.id}' is an encoder-decoder; take "
                 "FT-L or MEND for it"
             )
@@ -367,10 +378,10 @@ class Wise:
         texts: list[str] = []
         if settings.irrelevant_corpus:
             corpus = resources.texts(CORPUS_TEXTS)
-            texts += _drawn(corpus, settings.irrelevant_corpus, edit, f"{settings.seed}|corpus|{edit.id}")
+            texts += _drawn(corpus, settings.irrelevant_corpus, edit, f"{settings.seed}|corpus|{fact_of(edit)}")
         if settings.irrelevant_prompts:
             texts += _drawn(
-                _tune_prompts(resources), settings.irrelevant_prompts, edit, f"{settings.seed}|prompts|{edit.id}"
+                _tune_prompts(resources), settings.irrelevant_prompts, edit, f"{settings.seed}|prompts|{fact_of(edit)}"
             )
         if not texts:
             raise EditError(

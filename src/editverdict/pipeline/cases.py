@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from editverdict.data.errors import DataError
-from editverdict.editors.base import EditError
+from editverdict.editors.base import CannotEdit, EditError
 from editverdict.evaluation.lexical import LexicalJudge
 from editverdict.inference.claims import EDITS_KEY
 from editverdict.inference.controls import judge_comparator, judge_control
@@ -50,7 +50,7 @@ def judge_case(trial: Trial, case: Case) -> Judged:
     started, clock = dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), time.monotonic()
     try:
         judged = _judged(trial, case)
-    except NotHere as reason:
+    except (NotHere, CannotEdit) as reason:
         judged = Judged(blank_row(trial, case, "not_run", f"NOT_RUN: {reason}"), [])
     except (KeyboardInterrupt, SystemExit):
         raise

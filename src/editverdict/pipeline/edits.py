@@ -22,6 +22,13 @@ from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 VALUE_VERSION = 3
 TRAINED_VERSION = 1
 STEP_VERSION = 1
+_MADE_BY = {
+    "values": VALUE_VERSION,
+    "trained": TRAINED_VERSION,
+    "prefixes": base.PREFIX_VERSION,
+    "covariances": base.SPECTRA_VERSION,
+}
+"""Versions of what steps are made of; their settings are in the recipes, too."""
 PLACEBO = "placebo:"
 """What stands before the id of a method that is imitated."""
 
@@ -167,6 +174,7 @@ def _step_recipe(
         encoder=trial.encoder_key,
         edit=fields[0] if new == 1 else fields,
         before=before,
+        made_by=_MADE_BY,
         **also,
     )
 
@@ -222,7 +230,8 @@ def resources(trial: Trial, model_id: str, before: str | None = None) -> Resourc
 
 def _trained(trial: Trial, model_id: str, fields: Mapping[str, Any], make: Callable[[], Step]) -> Step:
     """Something trained once for a model (a hypernetwork), out of the store; kept in memory."""
-    recipe = Recipe.of("trained", TRAINED_VERSION, model=trial.model(model_id).identity.fields(), **fields)
+    model = trial.model(model_id).identity.fields()
+    recipe = Recipe.of("trained", TRAINED_VERSION, model=model, covariances=base.SPECTRA_VERSION, **fields)
     memo = ("trained", recipe.key)
     if memo not in trial._memo:
         trial._memo[memo] = _load(trial.store.build(recipe, lambda draft: _save(make(), draft)))

@@ -148,6 +148,20 @@ def test_a_window_that_binds_is_refused_where_it_matters(name: str) -> None:
     assert_untouched(loaded)
 
 
+@pytest.mark.parametrize("name", ["rehearsal-mistral", "rehearsal-qwen2"])
+def test_sentences_that_fit_into_the_window_may_together_be_longer(name: str) -> None:
+    """All sentences of an edit stand in one row; the window is one of a sentence, not of the row."""
+    settings = ValueSettings(steps=3, learning_rate=0.2, early_stop=0.0, clamp_factor=50.0)
+    sentences = lookups(toy(name), EDITS[0])
+    longest = max(len(ids) for ids, _, _ in sentences)
+    assert longest < sum(last for _, last, _ in sentences)
+    found = [
+        optimise_values(toy(name, sliding_window=window), EDITS[:1], 1, TEMPLATES, settings)[0]
+        for window in (longest, 4096)
+    ]
+    torch.testing.assert_close(found[0].value, found[1].value, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("name", CAUSAL)
 def test_keys_are_those_of_the_whole_model_whatever_the_padding_side(name: str) -> None:
     loaded, edit = toy(name), EDITS[0]
@@ -285,3 +299,40 @@ def test_every_method_on_every_architecture(name: str, method: MethodSpec) -> No
     assert torch.equal(torch.random.get_rng_state(), random), "the global generator was used"
     assert asked != prompt or not torch.equal(after, before), "the edit changed nothing"
     assert torch.equal(spoken(loaded, [prompt])[0], before)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=[spec.id for spec in METHODS])
+def test_a_model_that_trains_is_quiet_while_it_is_edited(method: MethodSpec) -> None:
+    """Dropout on, parameters that ask for gradients, gradients off around the call: all without effect, all kept."""
+    name = "rehearsal-gpt2"
+    loaded, given = toy(name), resources(name)
+    editor = editor_of(method, name)
+    expected = editor.edit(loaded, (), EDITS[:1], given)
+    loaded.model.train()
+    loaded.sites.layer(1).eval()
+    for parameter in loaded.model.parameters():
+        parameter.requires_grad_(True)
+    random = torch.random.get_rng_state()
+    try:
+        with torch.no_grad():
+            found = editor.edit(loaded, (), EDITS[:1], given)
+        assert torch.equal(torch.random.get_rng_state(), random), "the global generator was used"
+        assert all(p.grad is None and p.requires_grad for p in loaded.model.parameters())
+        assert loaded.model.training and not loaded.sites.layer(1).training
+    finally:
+        loaded.model.eval()
+        loaded.model.requires_grad_(False)
+    assert found.tensors.keys() == expected.tensors.keys()
+    assert all(torch.equal(found.tensors[key], expected.tensors[key]) for key in expected.tensors)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=[spec.id for spec in METHODS])
+def test_the_same_fact_under_another_id_is_the_same_edit(method: MethodSpec) -> None:
+    """Recipes hold the fact and not its id, so nothing may be drawn by the id."""
+    name = "rehearsal-llama"
+    loaded, given, editor = toy(name), resources(name), editor_of(method, name)
+    one, other = (
+        editor.edit(loaded, (), [edit], given) for edit in (EDITS[0], EDITS[0].model_copy(update={"id": "other"}))
+    )
+    assert one.tensors.keys() == other.tensors.keys()
+    assert all(torch.equal(one.tensors[key], other.tensors[key]) for key in one.tensors)
