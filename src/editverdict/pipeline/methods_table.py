@@ -115,6 +115,7 @@ def _costs(trial: Trial, model_id: str, method: str, states: Sequence[State]) ->
         "peak_mib": max(cost["peak_mib"] for cost in costs),
         "kib_per_edit": size / edits / 1024,
         "version": editor_of(trial, method, model_id).version,
+        "held_out": next((step.info["held_out"] for step in made if "held_out" in step.info), None),
     }
 
 

@@ -26,6 +26,17 @@ COSTS = (
     ("kib_per_edit", "KiB/edit", ".0f"),
 )
 
+LEGEND = (
+    "- **own success**: the method's own protocol, the most probable tokens of the bare prompt are the new object's "
+    "(teacher-forced argmax), with Wilson's 95% interval. Everything else is asked of generated answers "
+    "(docs/decisions.md); of a chain after its last edit, on all its edits.",
+    "- **efficacy, paraphrase, specificity**: the new object is more probable than the old one (for specificity: less) "
+    "after the prompt, its rephrases, and prompts of other facts.",
+    "- **CPU s/edit**: without what is made once for all edits (**once**: covariances, null spaces, networks; booked "
+    "where it was made). Values that several methods start from are booked at what they took.",
+    "- **peak MiB**: largest growth of the process while editing; the model itself is not in it.",
+)
+
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """Wilson's 95% interval of a share (Wilson 1927)."""
@@ -42,9 +53,21 @@ def methods_markdown(manifest: Mapping[str, Any], lines: Sequence[Mapping[str, A
     heads = ["method", "edits", "own success [95%]", *(h for _, h in SCORES), *(h for _, h, _ in COSTS)]
     text = ["# Methods on one model", "", *_stands_on(manifest), "", _row(heads), _row(["---"] * len(heads))]
     text += [_line(line) for line in lines]
+    text += ["", *LEGEND, *_trained(lines)]
     if failed:
         text += ["", "Not in the table:", *(f"- {name}: {why}" for name, why in failed.items())]
     return "\n".join(text) + "\n"
+
+
+def _trained(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What methods that are trained first reached on facts held out of the training."""
+    found = {line["method"]: line["held_out"] for line in lines if line.get("held_out")}
+    return [
+        f"- {method}, facts held out of its training ({held['edits']} of the split `tune`): success "
+        f"{held['success']:.2f} on the prompts"
+        + ("." if held["rephrases"] is None else f", {held['rephrases']:.2f} on their rephrases.")
+        for method, held in found.items()
+    ]
 
 
 def _stands_on(made: Mapping[str, Any]) -> list[str]:

@@ -57,3 +57,12 @@ def test_lines_and_what_is_missing() -> None:
     }
     assert chain[1] == "chain of 10" and chain[2].startswith("0.80") and unedited[1] == "0"
     assert "- B, 50: too slow" in text and "commit abc (with changes)" in text
+
+
+def test_what_was_reached_on_facts_held_out_of_training_is_told_once() -> None:
+    base = {"edits": 1, "success": 1, "asked": 1}
+    held = {"success": 0.9375, "rephrases": 0.8, "edits": 48}
+    lines = [{"method": "M", "schedule": how, **base, "held_out": held} for how in ("single", "10")]
+    text = methods_markdown(MANIFEST, [*lines, {"method": "N", "schedule": "single", **base, "held_out": None}], {})
+    assert text.count("held out of its training") == 1
+    assert "M, facts held out of its training (48 of the split `tune`): success 0.94 on the prompts, 0.80" in text
