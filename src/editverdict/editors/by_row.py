@@ -20,7 +20,8 @@ from editverdict.editors.deltas import touched
 
 def is_low_rank(state: State) -> bool:
     """Whether a state of weight deltas has low-rank ones alone (the empty state has)."""
-    return all(key.endswith((":left", ":right")) for step in state for key in step.tensors)
+    dense = any(key.endswith(":delta") for step in state for key in step.tensors)
+    return not dense and all(touched((step,)) for step in state if step.tensors)
 
 
 class RowStates:

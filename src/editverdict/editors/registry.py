@@ -29,7 +29,8 @@ def register_editor(editor: EditorClass) -> EditorClass:
         raise ValueError(f"two editors are called '{name}': {_EDITORS[name].__qualname__} and {editor.__qualname__}")
     if _EDITORS.get(name) is not editor:
         _EDITORS[name] = editor
-        editor.edit = _quietly(editor.edit)  # type: ignore[attr-defined]
+        if callable(edit := getattr(editor, "edit", None)):
+            editor.edit = _quietly(edit)  # type: ignore[attr-defined]
     return editor
 
 

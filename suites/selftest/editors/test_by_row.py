@@ -84,6 +84,9 @@ def test_what_cannot_be_in_force_row_by_row(tiny: LoadedModel) -> None:
     assert is_low_rank(STATES[2]) and is_low_rank(()) and not is_low_rank(full)
     kept = Step({**STATES[0][0].tensors, "keys.1": torch.ones(2)})
     assert is_low_rank((kept,)), "statistics that a step carries along are no deltas"
+    assert not is_low_rank((Step({"codebook.keys": torch.ones(2)}),)), (
+        "a state that is no delta is not in force by rows"
+    )
     with pytest.raises(ValueError, match="low-rank"), installed_by_row(tiny.model, [full], [1.0]):
         pass
     with installed_by_row(tiny.model, STATES, [1.0] * 4) as rows:
