@@ -117,6 +117,8 @@ def _sentences(loaded: LoadedModel, edit: EditRecord, templates: Sequence[str]) 
     return found
 
 
+TOGETHER = 6
+"""Edits in one pass at most: on a CPU more are hardly faster, and memory grows with them."""
 MASKED_KERNELS = ("sdpa", "eager")
 """Attention kernels that take any mask."""
 
@@ -453,8 +455,9 @@ def optimise_values(
     """Optimise the values of independent edits together, all in the model as it stands.
 
     Each edit has its own deltas, optimiser and stopping; only the forward and backward passes are shared, which is
-    about twice as fast on a CPU. An edit's bits depend on its companions by rounding, so the groups that callers form
-    must not depend on what happens to be stored.
+    about twice as fast on a CPU. More than :data:`TOGETHER` are taken in turns, since what a backward pass keeps grows
+    with them. An edit's bits depend on its companions by rounding, so the groups that callers form must not depend on
+    what happens to be stored.
 
     Parameters
     ----------
@@ -472,6 +475,20 @@ def optimise_values(
     EditError
         A subject is not in its prompt, or a loss is not finite.
     """
+    found: list[OptimisedValue] = []
+    for start in range(0, len(edits), TOGETHER):
+        found += _optimise(loaded, edits[start : start + TOGETHER], layer, templates, settings, place)
+    return found
+
+
+def _optimise(
+    loaded: LoadedModel,
+    edits: Sequence[EditRecord],
+    layer: int,
+    templates: Sequence[str],
+    settings: ValueSettings,
+    place: Place,
+) -> list[OptimisedValue]:
     many = [_sentences(loaded, edit, templates) for edit in edits]
     rows = _padded(loaded, many)
     site = _site(loaded, layer, place)
