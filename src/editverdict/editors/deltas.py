@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from editverdict.editors.base import Answering, Plain, State, Step
-from editverdict.models.fingerprint import hash_tensors
 from editverdict.models.sources import LoadedModel
 
 
@@ -58,7 +57,7 @@ def step_delta(step: Step, name: str) -> Tensor | None:
 
 
 def total_delta(state: State, name: str, scale: float = 1.0) -> Tensor:
-    """Sum of the steps' deltas of one parameter, float64, in the parameter's own shape."""
+    """Sum of the steps' deltas of one parameter, float64, in the parameter's own shape; the caller's to change."""
     pairs = [(s.tensors[f"{name}:left"], s.tensors[f"{name}:right"]) for s in state if f"{name}:left" in s.tensors]
     total: Tensor | None = None
     if pairs:
@@ -66,11 +65,11 @@ def total_delta(state: State, name: str, scale: float = 1.0) -> Tensor:
         total = left @ torch.cat([pair[1].double() for pair in pairs], dim=0)
     for step in state:
         if f"{name}:delta" in step.tensors:
-            own = step.tensors[f"{name}:delta"].double()
-            total = own if total is None else total + own
+            own = step.tensors[f"{name}:delta"]
+            total = own.to(torch.float64, copy=True) if total is None else total.add_(own)
     if total is None:
         raise KeyError(f"the state does not change {name}")
-    return scale * total
+    return total if scale == 1.0 else total.mul_(scale)
 
 
 def delta_norm(state: State) -> float:
@@ -82,9 +81,17 @@ def _parameters(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Paramete
     return {name: model.get_parameter(name) for name in names}
 
 
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors agree in shape, type and every bit (a NaN equals itself, 0 is not -0)."""
+    if one.shape != other.shape or one.dtype != other.dtype or one.device != other.device:
+        return False
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}.get(one.element_size(), torch.uint8)
+    return torch.equal(one.contiguous().view(bits), other.contiguous().view(bits))
+
+
 @contextmanager
 def installed(model: nn.Module, state: State, scale: float = 1.0) -> Iterator[Answering]:
-    """Install a weight state (times ``scale``); put the saved tensors back on leaving and prove it by checksum.
+    """Install a weight state (times ``scale``); put the saved tensors back on leaving and prove it bit by bit.
 
     The new weight is ``W0 + sum of deltas`` computed in float64 and rounded once, so it depends on the state alone and
     not on how it was reached: resuming a chain gives the same bits as not stopping.
@@ -101,20 +108,18 @@ def installed(model: nn.Module, state: State, scale: float = 1.0) -> Iterator[An
         raise ValueError("the state is not made of weight deltas; its editor's own install puts it in force")
     parameters = _parameters(model, touched(state))
     saved = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    before = hash_tensors(sorted(saved.items()))
     try:
         with torch.no_grad():
             for name, parameter in parameters.items():
-                delta = total_delta(state, name, scale).to(parameter.device)
-                parameter.copy_((parameter.double() + delta).to(parameter.dtype))
+                parameter.copy_(total_delta(state, name, scale).to(parameter.device).add_(parameter.double()))
         yield Plain()
     finally:
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(saved[name])
         # Looked up anew: whoever put another tensor in a weight's place took it out of reach of the restore.
-        after = hash_tensors(sorted((name, p.detach()) for name, p in _parameters(model, list(parameters)).items()))
-        if after != before:
+        now = _parameters(model, list(parameters))
+        if not all(_same_bits(now[name].detach(), saved[name]) for name in saved):
             raise PurityError(
                 f"weights {sorted(parameters)} did not return to their saved bytes after an edited state was removed"
             )
