@@ -25,7 +25,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What editing costs, as ratios measured side by side in one run; about five minutes.
+# What editing costs, as ratios measured side by side in one run; about a quarter of an hour.
 bench: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python bench/run.py
 
