@@ -24,7 +24,9 @@ def cases_of(library: SpecLibrary, profile: ProfileSpec, claim: ClaimSpec) -> li
     methods: Sequence[str | None] = [None]
     datasets: Sequence[str | None] = [None]
     if "method" in claim.subject:
-        methods = [m for m in profile.methods if library.methods[m].kind in claim.methods]
+        methods = [
+            m for m in profile.methods if library.methods[m].kind in claim.methods and (not claim.about or m in claim.about)
+        ]
     if "dataset" in claim.subject:
         datasets = list(profile.datasets)
     return [

@@ -109,12 +109,17 @@ class ClaimSpec(Spec):
     reduce: str
     """How layers, k and T collapse into one number per resampling unit, in words."""
     subject: tuple[Literal["model", "method", "dataset"], ...]
-    unit: Literal["text_block", "edit", "chain"]
+    range: tuple[float | None, float | None] = (None, None)
+    """Least and largest value that the quantity can take by its definition (null: no bound): a region that holds all
+    of it, or none, would make a claim that cannot fail, or cannot be won (``editverdict validate --vacuous``)."""
+    unit: Literal["text_block", "edit", "chain", "seed"]
     min_units: Annotated[int, Field(ge=2)]
     edits: int | Literal["horizon"] = 1
     """T, the number of edits in the state that is measured (0: the unedited model); 'horizon': the method's."""
     methods: tuple[Literal["parameter", "external-memory", "combination", "control"], ...] = ("parameter",)
     """Kinds of method that the claim is about; ignored where the subject has no method."""
+    about: tuple[MethodId, ...] = ()
+    """Methods that the claim names; empty: all of the kinds in ``methods``. Others of the profile have no case."""
     definitions: tuple[Definition, ...]
     expect: Expectation
     controls: tuple[Control, ...] = ()
@@ -333,6 +338,8 @@ class Sizes(Spec):
     chain_length: Annotated[int, Field(ge=2)]
     long_chain: Annotated[int, Field(ge=2)]
     """The first chain goes on to this length."""
+    schedule: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 5, 10)
+    """T at which a chain is measured on its way; values beyond a chain's length are left out."""
     base_texts: Annotated[int, Field(ge=1)]
     base_tokens: Annotated[int, Field(ge=1)]
     """At least so many tokens (first tokens of texts not counted) from at least ``base_texts`` texts."""
