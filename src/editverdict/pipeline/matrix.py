@@ -25,7 +25,9 @@ def cases_of(library: SpecLibrary, profile: ProfileSpec, claim: ClaimSpec) -> li
     datasets: Sequence[str | None] = [None]
     if "method" in claim.subject:
         methods = [
-            m for m in profile.methods if library.methods[m].kind in claim.methods and (not claim.about or m in claim.about)
+            m
+            for m in profile.methods
+            if library.methods[m].kind in claim.methods and (not claim.about or m in claim.about)
         ]
     if "dataset" in claim.subject:
         datasets = list(profile.datasets)

@@ -58,6 +58,7 @@ STAGES = {
     "permuted-ranks": "coordinate-permuted comparator",
     "planted-minimum": "planted directions",
     "subset": "paired subset",
+    "lower-inputs": "inputs of the edited layers",
     "covariance": "covariances",
     "prefixes": "context prefixes",
     "value": "optimised values",

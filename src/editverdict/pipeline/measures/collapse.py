@@ -216,7 +216,8 @@ def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
 def _permuted_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]:
     """r_eff / d, median over inner layers of the subset, with each coordinate permuted over samples: one per seed."""
     sub = base.subset(trial, model_id)
-    inner = [layer for layer in trial.model(model_id).spec.layers.inner if layer in sub.states]
+    plan = trial.model(model_id).spec.layers
+    inner = [layer for layer in plan.inner if layer >= plan.edit]
     seeds = trial.profile.sizes.random_seeds
     recipe = Recipe.of(
         "permuted-ranks", NULL_VERSION, subset=sub.key, layers=inner, seeds=seeds, seed=trial.profile.seed

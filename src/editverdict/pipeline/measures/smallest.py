@@ -32,7 +32,7 @@ def _tail_share(layers: Layers) -> Statistic:
 def _planted_minimum(trial: Trial, model_id: str) -> tuple[list[float], float]:
     """σ_min/σ_1 that exact mode sees of a direction planted at 1e-8 σ_1 in real states: per left-out block, full."""
     sub = base.subset(trial, model_id)
-    layer = min(sub.states)
+    layer = trial.model(model_id).spec.layers.edit
     recipe = Recipe.of(
         "planted-minimum",
         PLANT_VERSION,
