@@ -31,9 +31,8 @@ def cases_of(library: SpecLibrary, profile: ProfileSpec, claim: ClaimSpec) -> li
         ]
     if "dataset" in claim.subject:
         datasets = list(profile.datasets)
-    return [
-        Case(claim, model, method, dataset) for model in profile.models for method in methods for dataset in datasets
-    ]
+    models = [m for m in profile.models if not claim.about_models or m in claim.about_models]
+    return [Case(claim, model, method, dataset) for model in models for method in methods for dataset in datasets]
 
 
 def matrix(

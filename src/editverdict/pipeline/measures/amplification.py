@@ -136,6 +136,21 @@ def c_slope(trial: Trial, case: Case) -> Measurement:
     return _slope_claim(trial, case, lambda found: found.exponent)
 
 
+@measure("r_slope_everywhere")
+def r_slope_everywhere(trial: Trial, case: Case) -> Measurement:
+    """Slope of log R_k on log σ_k, median over all layers from the edited one up, per edit (B.4)."""
+    made = _slope_claim(trial, case, lambda found: found.r_slope)
+    own, placebo, reached = _measured(trial, case)
+
+    def everywhere(change: Change) -> float:
+        found = [amplified(trial, case.model, change, layer).r_slope for layer in reached.layers]
+        return median(value for value in found if value is not None)
+
+    made.definitions["all-layers"] = t_interval([everywhere(c) for c in own])
+    made.comparators["placebo"] = [everywhere(c) for c in placebo]
+    return made
+
+
 # --------------------------------------------------------------------------- how many, how much
 @measure("share_above_one")
 def share_above_one(trial: Trial, case: Case) -> Measurement:

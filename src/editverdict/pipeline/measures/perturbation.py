@@ -167,7 +167,8 @@ def relative_change(trial: Trial, case: Case) -> Measurement:
 
 
 # --------------------------------------------------------------------------- principal angles
-def _angle(change: Change, layers: Sequence[int], label: str, reading: str = "largest_angle") -> float:
+def angle(change: Change, layers: Sequence[int], label: str, reading: str = "largest_angle") -> float:
+    """A principal cosine at one k, median over layers."""
     return median(change.angles[layer][label][reading] for layer in layers)
 
 
@@ -214,17 +215,17 @@ def leading_subspace_cosine(trial: Trial, case: Case) -> Measurement:
     made = start(trial, case, own, f"{len(own)} chains of {length} edits")
     made.edits = length
     made.definitions = {
-        "largest-angle": t_interval([_angle(c, layers, "10") for c in own]),
-        "smallest-angle": t_interval([_angle(c, layers, "10", "smallest_angle") for c in own]),
-        "mean-cosine": t_interval([_angle(c, layers, "10", "mean") for c in own]),
-        "later-layers": t_interval([_angle(c, at.later, "10") for c in own]) if at.later else missing(),
+        "largest-angle": t_interval([angle(c, layers, "10") for c in own]),
+        "smallest-angle": t_interval([angle(c, layers, "10", "smallest_angle") for c in own]),
+        "mean-cosine": t_interval([angle(c, layers, "10", "mean") for c in own]),
+        "later-layers": t_interval([angle(c, at.later, "10") for c in own]) if at.later else missing(),
     }
-    made.controls["thirty-fold"] = t_interval([_angle(c, layers, "10") for c in gross])
+    made.controls["thirty-fold"] = t_interval([angle(c, layers, "10") for c in gross])
     made.controls["unrelated-subspace"] = seeds_interval(_unrelated(trial, width))
     made.controls["no-op"] = t_interval(
         [no_op(trial, case.model, at.start).angles[n]["10"]["largest_angle"] for n in layers]
     )
-    made.comparators["placebo"] = [_angle(c, layers, "10") for c in placebo]
+    made.comparators["placebo"] = [angle(c, layers, "10") for c in placebo]
     made.descriptive["by_layer"] = {
         str(n): sum(c.angles[n]["10"]["largest_angle"] for c in own) / len(own) for n in layers
     }
@@ -235,7 +236,7 @@ def leading_subspace_cosine(trial: Trial, case: Case) -> Measurement:
             {
                 method: made.definitions["largest-angle"].units,
                 "placebo (comparator)": made.comparators["placebo"],
-                "thirty-fold (positive)": [_angle(c, layers, "10") for c in gross],
+                "thirty-fold (positive)": [angle(c, layers, "10") for c in gross],
             },
         ),
         angle_picture(trial, case, {f"{method} T={length}": own, "placebo": placebo}, at.edited),
@@ -273,8 +274,8 @@ def tail_drift(trial: Trial, case: Case) -> Measurement:
         "largest-angle": t_interval([drift(c) for c in own]),
         "mean-cosine": t_interval([drift(c, "mean") for c in own]),
     }
-    made.controls["planted-tail-rotation"] = _planted(trial, case.model, deep, tail=True)
-    made.controls["rotation-equal-in-k"] = _planted(trial, case.model, deep, tail=False)
+    made.controls["planted-tail-rotation"] = planted_drift(trial, case.model, deep, tail=True)
+    made.controls["rotation-equal-in-k"] = planted_drift(trial, case.model, deep, tail=False)
     idle = no_op(trial, case.model, at.start)
     made.controls["no-op"] = t_interval(
         [idle.angles[n]["10"]["largest_angle"] - idle.angles[n][deep]["largest_angle"] for n in layers]
@@ -292,7 +293,7 @@ def tail_drift(trial: Trial, case: Case) -> Measurement:
     return made
 
 
-def _planted(trial: Trial, model_id: str, deep: str, *, tail: bool) -> Estimate:
+def planted_drift(trial: Trial, model_id: str, deep: str, *, tail: bool) -> Estimate:
     """The same quantity for the base's own basis rotated by a known angle: in the tail alone, or at every k."""
     sub = base.subset(trial, model_id)
     basis = next(iter(sub.bases.values())).basis
