@@ -92,7 +92,7 @@ def tangent_pass(
             with warnings.catch_warnings():
                 # torch compiles its own rules with a part of itself that it has deprecated.
                 warnings.filterwarnings("ignore", message=r"`torch.jit", category=DeprecationWarning)
-                _, tangents = jvp(states, (own,), (along,))
+                tangents: dict[int, Tensor] = jvp(states, (own,), (along,))[1]
             seen.clear()
             for layer in layers:
                 rows[layer].append(tangents[layer])

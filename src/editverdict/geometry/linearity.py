@@ -4,7 +4,7 @@ Norms of the change alone do not show that a first-order reading holds: a small 
 readings do. The *remainder* compares the change with the Jacobian-vector product of the change of the weights; the
 *homogeneity* gap compares twice the edit with twice its change and needs no derivative. Both are 0 for a linear map.
 For a change j + q of a linear term j and a second-order term q both are |q| / |j + q|, so that they agree to leading
-order (a third-order term counts three times in the gap); where the remainder is near 1 the first order explains nothing.
+order (a third-order term counts three times in the gap). At a remainder near 1 the first order explains nothing.
 """
 
 from __future__ import annotations
