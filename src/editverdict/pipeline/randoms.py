@@ -125,7 +125,7 @@ def random_twins(trial: Trial, model_id: str) -> tuple[Side, list[Side]]:
 
         def produce(draft: Draft) -> None:
             chosen = loaded if seed is None else _random_twin(loaded, seed)
-            _produce(chosen, sample, draft, jackknife=seed is None)
+            _produce(chosen, sample, draft, jackknife=seed is None and sample.n_blocks > 1)
 
         return Job(recipe, produce)
 

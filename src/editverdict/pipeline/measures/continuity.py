@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from editverdict.geometry.depth import every_second, largest_step, steps_between
-from editverdict.inference.intervals import t_interval
+from editverdict.inference.intervals import missing, t_interval
 from editverdict.pipeline.changes import Change, changes
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.perturbation import (
@@ -44,6 +44,11 @@ def depth_step(trial: Trial, case: Case) -> Measurement:
         "relative-norm": t_interval([largest_step(_sizes(c, layers)) for c in own]),
         "absolute-norm": t_interval([largest_step(_sizes(c, layers, "mean")) for c in own]),
     }
+    # The edited layer is changed directly and the later ones through the stream: its first step is apart from the rest.
+    later = layers[1:]
+    made.definitions["later-layers"] = (
+        t_interval([largest_step(_sizes(c, later)) for c in own]) if len(later) > 1 else missing(note="one later layer")
+    )
     made.controls["mis-paired"] = t_interval(
         [largest_step(every_second(_sizes(c, layers), _sizes(c, layers, "mispaired"))) for c in own]
     )

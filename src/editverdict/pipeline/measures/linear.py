@@ -8,7 +8,7 @@ from statistics import median
 
 from editverdict.inference.intervals import t_interval
 from editverdict.models.attention import EAGER
-from editverdict.pipeline.linearity import Linearity, linear_sample, linearities
+from editverdict.pipeline.linearity import TOKENS, Linearity, linear_sample, linearities
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.perturbation import (
     CONTROL_EDITS,
@@ -46,7 +46,7 @@ def first_order_remainder(trial: Trial, case: Case) -> Measurement:
     gross = linearities(trial, case.model, states[:CONTROL_EDITS], THIRTY, what=f"30-fold {method} edits")
     remainders = [_typical(one.remainder, later) for one in own]
     imitated = [_typical(one.remainder, later) for one in placebo]
-    made = _start(trial, case, [*own, *placebo, *gross], len(own))
+    made = _start(trial, case, own, [*placebo, *gross])
     made.definitions = {
         "jvp-remainder": t_interval(_known(remainders)),
         "homogeneity": t_interval(_known([_typical(one.homogeneity, later) for one in own])),
@@ -75,25 +75,19 @@ def first_order_remainder(trial: Trial, case: Case) -> Measurement:
     return made
 
 
-def _start(trial: Trial, case: Case, measured: Sequence[Linearity], edits: int) -> Measurement:
-    """The common checks, with pairing judged on the states that the remainders stand on."""
-    made = start(trial, case, [no_op(trial, case.model)], f"{edits} single edits")
-    bad = [
-        f"state {i}, layer {n}: {detail}"
-        for i, one in enumerate(measured[:edits])
-        for n, (ok, detail) in one.checks.items()
-        if not ok
-    ]
-    seen = [detail for one in measured[:edits] for _, detail in one.checks.values()]
-    made.checks |= passed(
-        "samples-paired", not bad and bool(seen), "; ".join(bad[:3]) or (seen or ["nothing changed"])[0]
-    )
-    made.recipes += [one.key for one in measured]
-    sample = linear_sample(trial, case.model)
+def _start(trial: Trial, case: Case, own: Sequence[Linearity], others: Sequence[Linearity]) -> Measurement:
+    """The common checks, with tokens and pairing judged on the samples that the remainders stand on."""
+    sample, what = linear_sample(trial, case.model), f"{len(own)} single edits"
+    made = start(trial, case, [no_op(trial, case.model)], what)
+    found = [(f"state {i}, layer {n}", *one.checks[n]) for i, one in enumerate(own) for n in one.checks]
+    bad = [f"{where}: {detail}" for where, ok, detail in found if not ok]
+    paired = "; ".join(bad[:3]) or (found[0][2] if found else "no edit changes anything")
+    made.checks |= passed("samples-paired", bool(found) and not bad, paired)
+    tokens = f"{sample.n_tokens} tokens of {sample.n_texts} texts"
+    made.checks |= passed("enough-tokens", sample.n_tokens >= TOKENS, f"{tokens}; wanted {TOKENS}")
+    made.recipes += [one.key for one in (*own, *others)]
     made.n_samples = sample.n_tokens
-    made.stands_on = (
-        f"{case.subject}, {edits} single edits, {sample.n_tokens} tokens of {sample.n_texts} texts, {EAGER} attention"
-    )
+    made.stands_on = f"{case.subject}, {what}, {tokens}, {EAGER} attention"
     made.descriptive |= {"tokens": sample.n_tokens, "texts": sample.n_texts, "attention": EAGER}
     return made
 
