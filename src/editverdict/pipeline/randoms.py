@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editverdict.capture.passes import full_pass
+from editverdict.capture.passes import full_pass, row_texts
 from editverdict.capture.texts import TextSample, TokenBatch
 from editverdict.geometry.checks import check_centred
 from editverdict.models.sites import Sites
@@ -24,6 +24,8 @@ from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 VERSION = 2
 SAMPLES_PER_DIMENSION = 2.5
 """Both sides are measured on the same few texts: enough for a comparison of equals, little enough for 20 seeds."""
+PROBES = 256
+"""Rows that the check of centring looks at."""
 
 
 @dataclass(frozen=True)
@@ -52,34 +54,41 @@ def _sigma(moments: Moments) -> Tensor:
     return values.flip(0).clamp_min(0.0).sqrt()
 
 
-def _produce(loaded: LoadedModel, sample: TextSample, draft: Draft, *, jackknife: bool) -> None:
-    layers = list(loaded.spec.layers.inner)
-    blocks = {layer: BlockMoments(loaded.sites.width, sample.n_blocks if jackknife else 1) for layer in layers}
-    probe: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+def _rows(loaded: LoadedModel, sample: TextSample) -> tuple[dict[int, Tensor], Tensor]:
+    """Hidden states of the inner layers, [n, d] each (few enough to be kept), and the block of texts of every row."""
+    batches = base.batches_of(loaded, sample)
+    rows: dict[int, list[Tensor]] = {layer: [] for layer in loaded.spec.layers.inner}
 
     def visit(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
-        numbers = torch.tensor([sample.block_of(int(text)) if jackknife else 0 for text in batch.text])
-        rows = numbers[:, None].expand(batch.keep.shape)[batch.keep.cpu()]
-        for layer in layers:
-            states = seen["h", layer][batch.keep].cpu()
-            probe[layer].append(states[:: max(1, len(states) // base.PROBES_PER_BATCH)].clone())
-            for number in sorted(set(rows.tolist())):
-                blocks[layer].update(number, states[rows == number])
+        for layer, own in rows.items():
+            own.append(seen["h", layer][batch.keep].cpu())
 
-    full_pass(loaded, base.batches_of(loaded, sample), visit, outputs=layers)
-    wrong = []
-    # The check needs directions, too, which cost as much again: for twins one layer stands for all.
-    for layer in layers if jackknife else layers[:1]:
-        seen_rows = torch.cat(probe[layer])
-        spectrum = spectrum_of(blocks[layer].total(), activation_dtype=effective_dtype(seen_rows))
-        centred = check_centred(spectrum, seen_rows)
-        wrong += [] if centred.ok else [f"layer {layer}: {centred.detail}"]
-    tensors = {"sigma": torch.stack([_sigma(blocks[layer].total()) for layer in layers])}
+    full_pass(loaded, batches, visit, outputs=list(rows))
+    blocks = torch.tensor([sample.block_of(int(text)) for text in row_texts(batches)])
+    return {layer: torch.cat(own) for layer, own in rows.items()}, blocks
+
+
+def _produce(loaded: LoadedModel, sample: TextSample, draft: Draft, *, jackknife: bool) -> None:
+    states, block = _rows(loaded, sample)
+    sigma, left, wrong = [], [], []
+    for layer, rows in states.items():
+        parts = BlockMoments(rows.shape[1], sample.n_blocks if jackknife else 1)
+        for number in range(parts.blocks):
+            parts.update(number, rows[block == number] if jackknife else rows)
+        whole = parts.total()
+        sigma.append(_sigma(whole))
+        if jackknife:
+            left.append(torch.stack([_sigma(parts.without(number)) for number in range(parts.blocks)]))
+        # The check needs directions, too, which cost as much again: for twins one layer stands for all.
+        if jackknife or layer == min(states):
+            probe = rows[:: max(1, len(rows) // PROBES)]
+            centred = check_centred(spectrum_of(whole, activation_dtype=effective_dtype(probe)), probe)
+            wrong += [] if centred.ok else [f"layer {layer}: {centred.detail}"]
+    tensors = {"sigma": torch.stack(sigma)}
     if jackknife:
-        each = [[_sigma(blocks[layer].without(b)) for layer in layers] for b in range(sample.n_blocks)]
-        tensors["left"] = torch.stack([torch.stack(own) for own in each])
+        tensors["left"] = torch.stack(left, dim=1)
     draft.write_tensors(tensors)
-    draft.write_json({"n": blocks[layers[0]].n, "texts": sample.n_texts, "not_centred": wrong})
+    draft.write_json({"n": len(block), "texts": sample.n_texts, "not_centred": wrong})
 
 
 def _read(artifact: Artifact, layers: Sequence[int]) -> Side:
