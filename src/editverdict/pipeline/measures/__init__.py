@@ -6,10 +6,14 @@ from editverdict.pipeline.measures import (
     answers,
     beside,
     collapse,
+    continuity,
     identities,
+    linear,
     perturbation,
+    pretrained,
     smallest,
     stability,
+    universal,
 )
 
 __all__ = [
@@ -18,8 +22,12 @@ __all__ = [
     "answers",
     "beside",
     "collapse",
+    "continuity",
     "identities",
+    "linear",
     "perturbation",
+    "pretrained",
     "smallest",
     "stability",
+    "universal",
 ]
