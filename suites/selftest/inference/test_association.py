@@ -83,7 +83,7 @@ def test_missing_is_not_zero() -> None:
     x = np.random.default_rng(0).normal(size=(6, 3))
     flat = np.ones((6, 3)) * [0.2, 0.4, 0.9]  # a trend in T, and no chain differs from another
     assert a.within_t_association(x, flat) is None
-    assert a.mean_association(x, [x, flat]) is None
+    assert a.mean_association([(x, x), (x, flat)]) is None
     assert a.permutation_p(x, flat) is None
     found = a.association_interval(x, flat)
     assert (found.value, found.interval) == (None, None) and "never varies" in str(found.note)
@@ -106,7 +106,7 @@ def test_wrong_input_is_named() -> None:
 # --------------------------------------------------------------------------- interval
 def test_interval_is_over_chains_is_replayed_and_stays_within_minus_one_and_one() -> None:
     x, y = linked(np.random.default_rng(3), -0.8, 8)
-    found = a.association_interval(x, [y, y + 0.1 * x])
+    found = a.mean_interval([(x, y), (x[:, 1:], y[:, 1:])])
     assert found.n_units == len(found.units) == 8 and found.method == "jackknife"
     assert found.interval is not None and found.interval[0] == -1.0
     assert replayed(found.units, found.value, found.level, found.record()) == found
@@ -116,8 +116,12 @@ def test_several_sides_give_their_mean() -> None:
     rng = np.random.default_rng(4)
     x, sides = rng.normal(size=(8, 3)), [rng.normal(size=(8, 3)) for _ in range(3)]
     each = [a.association_interval(x, side).value for side in sides]
-    assert a.association_interval(x, sides).value == pytest.approx(np.mean([value or 0 for value in each]))
-    assert a.association_interval(x, [sides[0]]) == a.association_interval(x, sides[0])
+    assert a.mean_interval([(x, side) for side in sides]).value == pytest.approx(
+        np.mean([value or 0 for value in each])
+    )
+    assert a.mean_interval([(x, sides[0])]) == a.association_interval(x, sides[0])
+    with pytest.raises(ValueError, match="same chains"):
+        a.mean_interval([(x, sides[0]), (x[:5], sides[1][:5])])
 
 
 def test_an_association_that_rests_on_one_chain_has_no_interval() -> None:
