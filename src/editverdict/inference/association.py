@@ -276,9 +276,10 @@ def smallest_p(n_steps: int) -> float:
 
 # --------------------------------------------------------------------------- helpers
 def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    if values.size == 0:
-        return values
-    return np.asarray(stats.rankdata(values, axis=0) - (len(values) + 1) / 2)
+    """Ranks over chains at each step, ties shared, minus their mean: multiples of a half."""
+    below = (values[:, None] > values[None]).sum(axis=1)
+    tied = (values[:, None] == values[None]).sum(axis=1)
+    return np.asarray(below + tied / 2 - len(values) / 2)
 
 
 def _checked(x: Values, y: Values) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

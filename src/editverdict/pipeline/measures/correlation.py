@@ -220,6 +220,9 @@ class Measured:
     first: Series
     """The first chain alone, over all T that it reaches."""
     singles_rel: float | None
+    """Reliability of the chains' edits made singly."""
+    keys: tuple[str, ...]
+    """Of the answers behind all this."""
 
 
 def _measured(trial: Trial, case: Case) -> Measured:
@@ -229,13 +232,15 @@ def _measured(trial: Trial, case: Case) -> Measured:
         way, layers = trajectory(trial, case), tuple(edited_and_later(trial, case.model))
         way.changes()
         within = [t for t in way.schedule if t >= FROM_T]
-        alone = scores_of([row for one in way.single_answers(length) for row in one.rows]).rel
+        alone = way.single_answers(length)
+        asked = [one for many in way.answers().values() for one in many]
         trial._memo[memo] = Measured(
             way,
             layers,
             _series(trial, case, way, within, slice(None), layers),
             _series(trial, case, way, way.long_schedule, slice(1), layers),
-            alone,
+            scores_of([row for one in alone for row in one.rows]).rel,
+            tuple(one.key for one in (*alone, *asked)),
         )
     found: Measured = trial._memo[memo]
     return found
@@ -260,9 +265,9 @@ def _begun(trial: Trial, case: Case) -> tuple[Measurement, Measured]:
     changes = way.changes()
     named = ", ".join(map(str, series.schedule))
     flat = [change for t in way.schedule for change in changes[t]]
-    made = start(trial, case, flat, f"{len(way.chains)} chains at T = {named}")
-    made.edits = max(series.schedule, default=0)
-    made.recipes += [one.key for many in way.answers().values() for one in many]
+    made = start(trial, case, flat, f"{len(way.chains)} chains of {way.schedule[-1]} edits, T = {named}")
+    made.edits = way.schedule[-1]
+    made.recipes += measured.keys
     _checks(case, made, measured)
     table = family(series)
     made.descriptive |= {
@@ -273,7 +278,7 @@ def _begun(trial: Trial, case: Case) -> tuple[Measurement, Measured]:
         "scores": {name: _plain_table(values) for name, values in series.performance.items()},
         "cells": table,
         "smallest_permutation_p": 1 / math.factorial(series.n_chains),
-        "single_chain": _trend_table(measured.first, table),
+        "single_chain": _with_trends(measured.first, table),
     }
     return made, measured
 
@@ -282,24 +287,20 @@ def _plain_table(values: Array) -> list[list[float | None]]:
     return [[None if math.isnan(v) else float(v) for v in row] for row in values]
 
 
-def _trend_table(first: Series, table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The paper's statistic on our first chain, and whether its signs are those within T."""
-    found = trends(first)
-    cells, same, compared, reach = [], 0, 0, []
+def _with_trends(first: Series, table: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Add the paper's statistic on our first chain to the cells, and say whether its signs are those within T."""
+    found, signs, reach = trends(first), [], []
     for row in table:
         trend = found[row["summary"], row["aggregation"]][row["dimension"]]
-        cells.append(None if trend is None else {"rho": trend.rho, "p": trend.p, "steps": trend.n_steps})
+        row["single_chain"] = None if trend is None else {"rho": trend.rho, "p": trend.p, "steps": trend.n_steps}
         if trend is not None:
             reach.append(trend.smallest_p)
-        if trend is not None and row["association"] is not None:
-            compared += 1
-            same += trend.rho * row["association"] > 0
+            signs += [] if row["association"] is None else [trend.rho * row["association"] > 0]
     return {
         "role": "descriptive: trend-confounded",
         "T": list(first.schedule),
         "smallest_p": max(reach, default=None),
-        "cells": cells,
-        "signs_as_within_T": f"{same} of {compared}",
+        "signs_as_within_T": f"{sum(signs)} of {len(signs)}",
     }
 
 
