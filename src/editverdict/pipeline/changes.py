@@ -24,7 +24,7 @@ from editverdict.pipeline.edits import state_key
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
-CHANGE_VERSION = 2
+CHANGE_VERSION = 3
 
 
 @dataclass(frozen=True)

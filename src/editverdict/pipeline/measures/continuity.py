@@ -11,8 +11,8 @@ from editverdict.inference.intervals import missing, t_interval
 from editverdict.pipeline.changes import Change, changes
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.perturbation import (
-    edited_and_later,
     method_of,
+    reach,
     single_states,
     start,
     units_picture,
@@ -32,7 +32,7 @@ def _moves(change: Change, layers: Sequence[int]) -> bool:
 @measure("depth_step")
 def depth_step(trial: Trial, case: Case) -> Measurement:
     """Largest factor between mean |dh| / RMS |h| of neighbouring measured layers, per single edit."""
-    method, layers = method_of(case), edited_and_later(trial, case.model)
+    method, layers = method_of(case), reach(trial, case).layers
     if len(layers) < 2:
         raise NotHere(f"one measured layer of '{case.model}' lies from the edited one up: it has no neighbour")
     measured = changes(trial, case.model, single_states(trial, case, method), what=f"{method} edits")

@@ -13,9 +13,9 @@ from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.perturbation import (
     CONTROL_EDITS,
     THIRTY,
-    edited_and_later,
     method_of,
     no_op,
+    reach,
     single_states,
     start,
     units_picture,
@@ -36,8 +36,8 @@ def _known(values: Sequence[float | None]) -> list[float]:
 @measure("first_order_remainder")
 def first_order_remainder(trial: Trial, case: Case) -> Measurement:
     """|dh - J dW| / |dh| per single edit, median over the later layers."""
-    method, layers = method_of(case), edited_and_later(trial, case.model)
-    edited, later = layers[0], layers[1:]
+    method, at = method_of(case), reach(trial, case)
+    layers, edited, later = at.layers, at.edited, at.later
     if not later:
         raise NotHere(f"no measured layer lies after the edited one of '{case.model}': there the change is linear")
     states = single_states(trial, case, method)
