@@ -29,7 +29,7 @@ from editverdict.numerics.precision import effective_dtype
 from editverdict.numerics.spectrum import EXACT_RESOLUTION, MOMENTS_RESOLUTION, Spectrum
 from editverdict.pipeline import base
 from editverdict.pipeline.trial import Trial
-from editverdict.pipeline.witness import Testimony, chosen_texts, text_hashes
+from editverdict.pipeline.witness import WitnessRecord, chosen_texts, text_hashes
 
 TEXTS_PER_STATE = 2
 """Texts run again in every edited state; each costs one pass over some fifteen tokens."""
@@ -124,12 +124,12 @@ def _weights(trial: Trial, model_id: str) -> CheckOutcome:
 
 
 # --------------------------------------------------------------------------- the unedited model
-def testimony(trial: Trial, model_id: str) -> Testimony:
+def testimony(trial: Trial, model_id: str) -> WitnessRecord:
     """The witness of the base pass, kept in memory."""
     memo = ("testimony", model_id)
     if memo not in trial._memo:
-        trial._memo[memo] = Testimony.read(base.base_pass(trial, model_id).tensors())
-    found: Testimony = trial._memo[memo]
+        trial._memo[memo] = WitnessRecord.read(base.base_pass(trial, model_id).tensors())
+    found: WitnessRecord = trial._memo[memo]
     return found
 
 

@@ -23,7 +23,8 @@ _INCREMENT = 1442695040888963407
 
 def chosen_texts(count: int, wanted: int = TEXTS) -> list[int]:
     """Numbers of ``wanted`` texts, evenly spaced over a sample of ``count``."""
-    return sorted({round(i * (count - 1) / max(wanted - 1, 1)) for i in range(min(wanted, count))})
+    wanted = min(wanted, count)
+    return [round(i * (count - 1) / max(wanted - 1, 1)) for i in range(wanted)]
 
 
 def prefix_hashes(ids: Tensor) -> Tensor:
@@ -81,7 +82,7 @@ class Witness:
 
 
 @dataclass(frozen=True)
-class Testimony:
+class WitnessRecord:
     """A stored witness."""
 
     text: Tensor
@@ -95,7 +96,7 @@ class Testimony:
     """[n] hash of every sample that was run, with all tokens before it."""
 
     @classmethod
-    def read(cls, tensors: Mapping[str, Tensor]) -> Testimony:
+    def read(cls, tensors: Mapping[str, Tensor]) -> WitnessRecord:
         """From the tensors of a base pass; ValueError if they hold no witness."""
         if "witness.text" not in tensors:
             raise ValueError(f"the base pass holds no witness; found {sorted(tensors)[:8]}: let it be measured again")

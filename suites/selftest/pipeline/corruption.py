@@ -84,7 +84,9 @@ class World:
         drop = {".locks", ".tmp", *without}
         shutil.copytree(self.honest.store.root, place, ignore=lambda _folder, names: drop & set(names))
         chosen = self.honest.library.profiles[profile]
-        made = dataclasses.replace(self.honest, store=Store(place), profile=chosen, _memo={}, **changed)
+        # Hashing a tokenizer takes half a second, and every row names its protocol; nothing else is remembered.
+        kept = {key: value for key, value in self.honest._memo.items() if key[0] == "protocol"}
+        made = dataclasses.replace(self.honest, store=Store(place), profile=chosen, _memo=kept, **changed)
         made.__dict__["corpus"] = self.honest.corpus
         return made
 
