@@ -22,8 +22,10 @@ from editverdict.numerics.moments import BlockMoments, Moments
 from editverdict.numerics.precision import effective_dtype
 from editverdict.numerics.spectrum import Spectrum, exact_spectrum, spectrum_of
 from editverdict.pipeline.trial import Trial
+from editverdict.pipeline.witness import Witness
 from editverdict.store import Artifact, Clock, Draft, Recipe
 
+BASE_VERSION = 2
 SPECTRA_VERSION = 1
 SUBSET_VERSION = 2
 LOWER_VERSION = 1
@@ -61,7 +63,7 @@ def base_recipe(trial: Trial, model_id: str) -> Recipe:
     loaded = trial.model(model_id)
     return Recipe.of(
         "base-pass",
-        SPECTRA_VERSION,
+        BASE_VERSION,
         model=loaded.identity.fields(),
         corpus=trial.corpus_key(model_id),
         layers=list(loaded.spec.layers.measured),
@@ -81,11 +83,13 @@ def _produce_base(trial: Trial, model_id: str, draft: Draft) -> None:
     blocks: dict[int, BlockMoments] = {}
     keys: list[Moments] = []
     probe: dict[int, list[Tensor]] = {}
+    witness = Witness(sample, layers)
     clock = Clock(f"hidden states of {model_id}", "batches", trial.report)
     done = 0
 
     def visit(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
         nonlocal done
+        witness.see(batch, seen)
         block = torch.tensor([sample.block_of(int(text)) for text in batch.text])
         rows = block[:, None].expand(batch.keep.shape)[batch.keep.cpu()]
         for layer in layers:
@@ -103,7 +107,7 @@ def _produce_base(trial: Trial, model_id: str, draft: Draft) -> None:
         clock.tick(done, len(batches))
 
     full_pass(loaded, batches, visit, outputs=layers, keys=[edit])
-    tensors: dict[str, Tensor] = {"covariance": keys[0].second_moment()}
+    tensors: dict[str, Tensor] = {"covariance": keys[0].second_moment(), **witness.tensors()}
     checks: dict[str, Any] = {}
     for layer in layers:
         spectra, found = _layer_spectra(torch.cat(probe[layer]), blocks[layer])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,12 +19,12 @@ from editverdict.geometry.perturbation import paired_change, relative_change
 from editverdict.models.fingerprint import hash_tensors
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.spectrum import spectrum_of
-from editverdict.pipeline import base
+from editverdict.pipeline import base, validity
 from editverdict.pipeline.edits import state_key
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
-CHANGE_VERSION = 3
+CHANGE_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Change:
     """layer -> k label -> largest_angle, smallest_angle, mean, overlap."""
     checks: dict[str, tuple[bool, str]]
     key: str
+    validity: dict[str, dict[str, tuple[bool, str]]] = field(default_factory=dict)
+    """Where (a layer, or all of them) -> check -> what it found when this was measured."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,9 @@ def _produce(trial: Trial, model_id: str, state: State, scale: float, start: int
     full = base.spectra(trial, model_id)
     after = hidden_after(trial, model_id, state, scale, start)
     tensors: dict[str, Tensor] = {}
-    record: dict[str, Any] = {"norms": {}, "angles": {}, "checks": {}}
+    again = validity.Again(trial.model(model_id), sub, sorted(after), state, scale)
+    seen_again = {"all layers": validity.of_states(again, after)}
+    record: dict[str, Any] = {"norms": {}, "angles": {}, "checks": {}, "validity": seen_again}
     shuffled = _derangement(sub)
     stored, seen = (hash_tensors([("tokens", tokens)]) for tokens in (sub.tokens, row_tokens(sub.batches)))
     for layer, states in after.items():
@@ -139,6 +143,16 @@ def _produce(trial: Trial, model_id: str, state: State, scale: float, start: int
             label: vars(angle_profile(sub.bases[layer].basis, edited.basis, k))
             for label, k in paper_ks(states.shape[1]).items()
         }
+        record["validity"][f"layer {layer}"] = validity.of_change(
+            spectrum,
+            sub.bases[layer],
+            before,
+            states,
+            edited,
+            dict(zip(POOLINGS, tensors[f"pooled.{layer}"], strict=True)),
+            record["norms"][str(layer)],
+            record["angles"][str(layer)],
+        )
         # Mis-pairing shows at every layer alike; the first and the last one measured suffice.
         if layer in (min(after), max(after)):
             outcome = check_paired(before, states, base_tokens=stored, edited_tokens=seen)
@@ -185,6 +199,9 @@ def read_change(artifact: Artifact) -> Change:
         angles={int(layer): angles for layer, angles in record["angles"].items()},
         checks={layer: (ok, detail) for layer, (ok, detail) in record["checks"].items()},
         key=artifact.key,
+        validity={
+            place: {name: (ok, text) for name, (ok, text) in f.items()} for place, f in record["validity"].items()
+        },
     )
 
 

@@ -1,6 +1,6 @@
 """What the smallest singular value depends on beside the model: number format, arithmetic, and how one centres.
 
-All of it on the hidden states of the paired subset at the lowest measured edited layer; it describes and decides
+All of it on the hidden states of the paired subset at the edited layer; it describes and decides
 nothing.
 """
 
@@ -35,7 +35,7 @@ def smallest_direction(trial: Trial, model_id: str) -> dict[str, Any] | None:
         dimensions.
     """
     sub = base.subset(trial, model_id)
-    layer = min(sub.states)
+    layer = trial.model(model_id).spec.layers.edit
     states = sub.states[layer]
     if not states.shape[0] > states.shape[1] >= 3:
         return None

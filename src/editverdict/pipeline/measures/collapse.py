@@ -20,7 +20,7 @@ from editverdict.inference.intervals import (
 )
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.random_matrices import marchenko_pastur_quantiles, wishart_singular_values
-from editverdict.pipeline import base
+from editverdict.pipeline import base, validity
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measure, passed
 from editverdict.pipeline.measures.perturbation import units_picture
 from editverdict.pipeline.randoms import random_twins
@@ -88,8 +88,9 @@ def common(trial: Trial, case: Case, layers: Layers) -> Measurement:
     """Checks, picture and description that all collapse claims share."""
     model_id, sizes = case.model, trial.profile.sizes
     record = base.base_pass(trial, model_id).json()
+    texts = len(validity.testimony(trial, model_id).texts)
     some = next(iter(layers.by_layer.values())).spectrum
-    enough = record["texts"] >= sizes.base_texts and some.n >= sizes.base_tokens and some.n > some.d
+    enough = texts >= sizes.base_texts and some.n >= sizes.base_tokens and some.n > some.d
     bad = [
         f"layer {layer}: {found['centred'][1]}" for layer, found in record["checks"].items() if not found["centred"][0]
     ]
@@ -99,24 +100,25 @@ def common(trial: Trial, case: Case, layers: Layers) -> Measurement:
         if s.spectrum.n_identified < s.spectrum.d
     }
     made = Measurement({}, recipes=[base.base_recipe(trial, model_id).key], n_samples=some.n)
+    spectra = {layer: s.spectrum for layer, s in layers.by_layer.items()}
+    made.checks |= validity.results(validity.of_spectra(trial, model_id, spectra, layers.again))
     made.checks |= passed(
         "enough-samples",
         enough,
-        f"{record['texts']} texts, {some.n} tokens, d = {some.d}; "
-        f"wanted {sizes.base_texts}, {sizes.base_tokens} and more than d",
+        f"{texts} texts, {some.n} tokens, d = {some.d}; wanted {sizes.base_texts}, {sizes.base_tokens} and more than d",
     )
     made.checks |= passed("centred-over-samples", not bad, "; ".join(bad) or "no null direction along (1, ..., 1)")
-    made.checks |= passed(
-        "above-resolution",
-        not low,
-        f"unidentified directions by layer: {low}" if low else f"all {some.d} directions identified in all layers",
-    )
-    made.stands_on = (
-        f"{model_id}, {record['texts']} texts, {some.n} tokens, layers {', '.join(map(str, layers.by_layer))}"
-    )
-    made.descriptive |= {"n": some.n, "d": some.d, "texts": record["texts"], "layers_in_exact_mode": list(layers.again)}
+    if low or made.checks["above-resolution"].ok:
+        made.checks |= passed(
+            "above-resolution",
+            not low,
+            f"unidentified directions by layer: {low}" if low else f"all {some.d} directions identified in all layers",
+        )
+    made.stands_on = f"{model_id}, {texts} texts, {some.n} tokens, layers {', '.join(map(str, layers.by_layer))}"
+    made.descriptive |= {"n": some.n, "d": some.d, "texts": texts, "layers_in_exact_mode": list(layers.again)}
     made.pictures.append(_spectrum_picture(layers))
-    if some.n <= some.d:
+    sound = made.checks["spectrum-recomputed"].ok and (low or made.checks["above-resolution"].ok)
+    if some.n <= some.d or not sound:
         raise Unmeasurable(made)  # directions without any variance have no logarithm and nothing to plant in
     return made
 

@@ -16,7 +16,7 @@ from editverdict.geometry.amplification import from_components
 from editverdict.inference.intervals import t_interval
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.spectrum import spectrum_of
-from editverdict.pipeline import base
+from editverdict.pipeline import base, validity
 from editverdict.pipeline.changes import Reach, changes, hidden_after, reach_of
 from editverdict.pipeline.edits import state_key, steps
 from editverdict.pipeline.lengths import chain_length
@@ -60,6 +60,7 @@ def amplification_identity(trial: Trial, case: Case) -> Measurement:
     made = Measurement({}, recipes=[sub.key])
     width = next(iter(sub.states.values())).shape[1]
     made.checks |= passed("enough-samples", len(sub.tokens) > width, f"{len(sub.tokens)} tokens, d = {width}")
+    made.checks |= validity.results(validity.of_subset(trial, case.model, sub))
     made.definitions["relative-error"] = t_interval(units(centred=True))
     made.controls["uncentred"] = t_interval(units(centred=False))
     made.stands_on = f"{case.model}, {len(sub.tokens)} tokens in {len(blocks)} blocks, layers {chosen}"

@@ -12,7 +12,7 @@ from editverdict.editors.base import State
 from editverdict.geometry import angles as geometry
 from editverdict.inference.intervals import Estimate, missing, seeds_interval, t_interval
 from editverdict.inference.rows import CheckResult
-from editverdict.pipeline import base
+from editverdict.pipeline import base, validity
 from editverdict.pipeline.changes import Change, Reach, changes, hidden_after, reach_of
 from editverdict.pipeline.edits import singles, steps
 from editverdict.pipeline.lengths import chain_length
@@ -69,7 +69,7 @@ def no_op(trial: Trial, model_id: str, start: int | None = None) -> Change:
 
 
 def common_checks(trial: Trial, case: Case, measured: Sequence[Change]) -> dict[str, CheckResult]:
-    """enough-tokens, samples-paired, no-op-zero."""
+    """enough-tokens, samples-paired, no-op-zero, and what is found again in another way (``validity.NAMES``)."""
     sub, sizes = base.subset(trial, case.model), trial.profile.sizes
     width = next(iter(sub.states.values())).shape[1]
     wanted = max(sizes.angle_tokens, sizes.norm_tokens)
@@ -89,7 +89,7 @@ def common_checks(trial: Trial, case: Case, measured: Sequence[Change]) -> dict[
     found |= passed("samples-paired", not bad and bool(measured), "; ".join(bad[:3]) or example)
     idle = max(norms["ratio"] for norms in no_op(trial, case.model).norms.values())
     found |= passed("no-op-zero", idle <= NO_OP_TOLERANCE, f"no-op changes hidden states by {idle:.2g} of their size")
-    return found
+    return found | validity.of_edits(trial, case.model, sub, measured)
 
 
 def start(trial: Trial, case: Case, measured: Sequence[Change], what: str) -> Measurement:
