@@ -258,8 +258,8 @@ class ModelSpec(Spec):
     attention: Literal["sdpa", "eager"] = "sdpa"
     layers: LayerPlan
     module_blocks: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Of an encoder-decoder: the blocks, of encoder and decoder alike, whose wi and wo are measured; none named: the last
-    two of each."""
+    """Of an encoder-decoder: the blocks, of encoder and decoder alike, whose wi and wo are measured; none named: the
+    last two of each."""
     weights: Literal["pretrained", "random"] = "pretrained"
     in_paper: bool = False
     licence: str | None = None
