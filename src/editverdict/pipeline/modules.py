@@ -42,7 +42,7 @@ DECODER_READS = "copy"
 MEMORY = 12 * 2**30
 """Bytes for the square matrices of the modules that are measured together."""
 SQUARES = 5
-"""Such matrices per module: the bases of full sample and subset, the moments, and two to diagonalise them."""
+"""Such matrices per module: its moments and basis, and what diagonalising takes; 11 GB at d = 16,384."""
 CHUNK = 2**30
 """Bytes of base states that wait for the edited ones."""
 PROJECTED_ROWS = 4096
@@ -70,7 +70,7 @@ def sites_of(trial: Trial, model_id: str) -> dict[str, ModuleSite]:
         raise NotHere(str(error)) from error
 
 
-def groups_within(widths: Mapping[str, int], memory: int = MEMORY) -> list[list[str]]:
+def groups_within(widths: Mapping[str, int], memory: int) -> list[list[str]]:
     """Modules measured together, so that their square float64 matrices fit into so many bytes; at least one a group."""
     groups: list[list[str]] = []
     left = 0
@@ -85,7 +85,7 @@ def groups_within(widths: Mapping[str, int], memory: int = MEMORY) -> list[list[
 
 
 def _groups(sites: Mapping[str, ModuleSite]) -> list[dict[str, ModuleSite]]:
-    found = groups_within({name: site.width for name, site in sites.items()})
+    found = groups_within({name: site.width for name, site in sites.items()}, MEMORY)
     return [{name: sites[name] for name in group} for group in found]
 
 
@@ -317,8 +317,9 @@ def _produce(trial: Trial, model_id: str, state: State, scale: float, draft: Dra
             tensors[f"pooled.{name}"] = tally.pooled()
             record["norms"][name] = tally.sizes()
             # The same states have the same directions; only without an edit is that measured all the same.
-            moved = name in reached or not state
-            record["angles"][name] = _angles(site.part, like[name], tally.edited if moved else None)
+            edited = tally.edited if name in reached or not state else None
+            del tally  # with its basis
+            record["angles"][name] = _angles(site.part, like[name], edited)
     draft.write_tensors(tensors)
     draft.write_json(record)
 
@@ -354,7 +355,12 @@ def _angles(part: Part, like: ModuleSpectrum, edited: Moments | None) -> dict[st
     ks = table_ks(part, like.spectrum)
     if edited is None:
         return {label: {"largest_angle": 1.0, "smallest_angle": 1.0, "mean": 1.0, "overlap": 1.0} for label in ks}
-    ours, theirs = like.whole().basis, spectrum_with_dead_units(edited).basis
+    if not ks:
+        return {}
+    # Whole bases are let go one after the other: at d = 16,384 each takes 2 GB.
+    leading = max(ks.values())
+    theirs = spectrum_with_dead_units(edited).basis[:, :leading].clone()
+    ours = like.whole().basis[:, :leading].clone()
     readings = {label: vars(angle_profile(ours, theirs, k)) for label, k in ks.items()}
     return {label: {n: float(v) for n, v in found.items() if n != "k"} for label, found in readings.items()}
 
