@@ -247,6 +247,22 @@ def test_exchanged_samples_make_the_case_invalid(fresh: Trial, monkeypatch: pyte
 
 
 # --------------------------------------------------------------------------- too little reached
+def test_passes_that_differ_in_their_last_bits_reach_nothing(fresh: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some GPU kernels sum: without a guard the encoder would count, and the spread be that of rounding."""
+    real, generator = modules.module_rows, torch.Generator().manual_seed(3)
+
+    def restless(*args: Any) -> dict[str, Tensor]:
+        found = real(*args)
+        return {n: x * (1 + 1e-7 * torch.randn(x.shape, generator=generator)) for n, x in found.items()}
+
+    monkeypatch.setattr(modules, "module_rows", restless)
+    states = [noise(WI.format(2), (96, 48), 0.02, seed) for seed in range(2)]
+    assert len(modules.module_changes(fresh, MODEL, states)[0].reached) == 12
+    row = judge_case(given_states(fresh, monkeypatch, states), case(fresh, "smallpert-t5-heterogeneous")).row
+    assert row.descriptive["modules_reached"] == DECODER and all(check.ok for check in row.checks)
+    assert row.estimate is not None and 1 < row.estimate < 20
+
+
 def test_an_edit_of_the_last_projection_reaches_one_module(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     given_states(trial, monkeypatch, [noise(WO.format(3), (48, 96), 0.02, seed) for seed in range(2)])
     spread, rates, angles = (judge_case(trial, case(trial, name)).row for name in (CLAIMS[2], CLAIMS[0], CLAIMS[1]))
