@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 MethodId = Annotated[str, Field(pattern=r"^(easyedit:)?[A-Za-z0-9][A-Za-z0-9._+-]*$")]
@@ -217,6 +217,17 @@ class ArchitectureSpec(Spec):
     """Path of a learned position embedding (GPT-2), which is added once, below the first layer."""
     encoder_decoder: bool = False
     """Whether prompts go to an encoder and answers come from a decoder (T5)."""
+    modules: dict[Literal["Enc-wi", "Enc-wo", "Dec-wi", "Dec-wo"], str] = {}
+    """Of an encoder-decoder: paths of the projections into (wi) and out of (wo) the feed-forward modules of encoder and
+    decoder block ``{}``, where the paper measures T5. Gated feed-forward modules have two projections in, and no wi."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty_modules(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The table's hash is part of every recipe: one without such paths is still the table it was without the field.
+        found: dict[str, Any] = handler(self)
+        if not self.modules:
+            found.pop("modules", None)
+        return found
 
 
 class LayerPlan(Spec):
@@ -248,6 +259,9 @@ class ModelSpec(Spec):
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
     attention: Literal["sdpa", "eager"] = "sdpa"
     layers: LayerPlan
+    module_blocks: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Of an encoder-decoder: the blocks, of encoder and decoder alike, whose wi and wo are measured; none named: the
+    last two of each."""
     weights: Literal["pretrained", "random"] = "pretrained"
     in_paper: bool = False
     licence: str | None = None

@@ -32,7 +32,7 @@ BENT = {
     did you mean 'architectures'?"""),
     "merge key": (M, "    hub: {repo: someone/tiny}", "    <<: {repo: someone/tiny}", """\
 12: models[tiny].<<: unknown key '<<'
-    expected one of id, source, hub, architecture, dtype, attention, layers, weights, in_paper, licence
+    expected one of id, source, hub, architecture, dtype, attention, layers, module_blocks, weights, in_paper, licence
     merge keys are not supported: write the fields out, or alias single values"""),
     "comma in a text": (C, "role: rival}", "role: rival, note: as it is, without a mean}", """\
 13: claims[collapse-cond].definitions[raw].without a mean: unknown key 'without a mean'
