@@ -32,7 +32,7 @@ def _inner_rank(loaded: LoadedModel, sample: TextSample) -> float:
 
     def visit(batch, seen) -> None:  # type: ignore[no-untyped-def]
         for layer, own in moments.items():
-            own.update(seen["h", layer][batch.keep].cpu())
+            own.update(batch.samples(seen["h", layer]).cpu())
 
     full_pass(loaded, base.batches_of(loaded, sample), visit, outputs=list(moments))
     return median(
