@@ -1,9 +1,9 @@
 """`make bench`: what hidden states and their spectra cost, as ratios measured side by side in one run.
 
 Collecting and reducing is put beside the bare forward pass over the very same batches (layers up to the highest one
-measured, no head), block of texts by block of texts in turn; streamed spectra beside ``torch.linalg.svd``. CPU seconds of
-one thread, except for the large matrix: seconds on the clock, two threads. Memory is what a fresh process grows by at
-its peak. Exit code 1 if a budget is exceeded.
+measured, no head), block of texts by block of texts in turn; streamed spectra beside ``torch.linalg.svd``. CPU seconds
+of one thread, except for the large matrix: seconds on the clock, two threads. Memory is what a fresh process grows by
+at its peak. Exit code 1 if a budget is exceeded.
 """
 
 from __future__ import annotations

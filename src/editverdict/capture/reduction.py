@@ -8,10 +8,9 @@ in memory); where not even these fit, the layers are measured in groups, with on
 
 from __future__ import annotations
 
-import shutil
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -48,8 +47,10 @@ def _peak(layers: int, d: int, blocks: int, d_key: int, on_disk: bool) -> int:
     return max(collecting, covariance, decomposing)
 
 
-def plan_passes(layers: Sequence[int], d: int, blocks: int, memory_bound: float, *, d_key: int = 0) -> Plan:
-    """The fewest passes, without disk if possible, that keep within a bound of memory (model and texts apart).
+def plan_passes(
+    layers: Sequence[int], d: int, blocks: int, memory_bound: float, *, d_key: int = 0, disk_bound: float = math.inf
+) -> Plan:
+    """The fewest passes, without disk if possible, that keep within bounds of memory and disk (model and texts apart).
 
     Parameters
     ----------
@@ -63,6 +64,8 @@ def plan_passes(layers: Sequence[int], d: int, blocks: int, memory_bound: float,
         In bytes.
     d_key
         Width of the keys whose covariance is formed in the first pass; 0: none.
+    disk_bound
+        Space for blocks on disk, in bytes.
 
     Raises
     ------
@@ -73,33 +76,18 @@ def plan_passes(layers: Sequence[int], d: int, blocks: int, memory_bound: float,
     if whole <= memory_bound:
         return Plan((tuple(layers),), False, whole, 0)
     for count in range(len(layers), 0, -1):
-        peak = _peak(count, d, blocks, d_key, on_disk=True)
-        if peak <= memory_bound:
+        peak, disk = _peak(count, d, blocks, d_key, on_disk=True), count * blocks * triangle_bytes(d)
+        if peak <= memory_bound and disk <= disk_bound:
             groups = tuple(tuple(layers[start : start + count]) for start in range(0, len(layers), count))
-            return Plan(groups, True, peak, count * blocks * triangle_bytes(d))
-    needed = _peak(1, d, blocks, d_key, on_disk=True)
+            return Plan(groups, True, peak, disk)
+    needed, room = _peak(1, d, blocks, d_key, on_disk=True) / _GIB, blocks * triangle_bytes(d) / _GIB
     raise ValueError(
         f"the spectrum of one layer of width {d}"
-        + (f" (and the covariance of keys of width {d_key})" if d_key else "")
-        + f" needs {needed / _GIB:.1f} GiB, and the profile's memory_gib is {memory_bound / _GIB:.3g}; raise it if the "
-        "machine has as much, or measure a narrower site"
+        + (f" (with the covariance of keys of width {d_key})" if d_key else "")
+        + f" needs {needed:.1f} GiB of memory and {room:.1f} GiB on disk; there are {memory_bound / _GIB:.3g} (memory_gib "
+        f"of the profile) and {disk_bound / _GIB:.3g} (where the store is). Raise memory_gib if the machine has as much, "
+        "make room on the disk, or measure a narrower site"
     )
-
-
-def require_disk(folder: Path, plan: Plan) -> None:
-    """Refuse a plan whose blocks do not fit on the disk of a folder.
-
-    Raises
-    ------
-    OSError
-        Too little space is left.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < plan.disk_bytes:
-        raise OSError(
-            f"blocks of moments need {plan.disk_bytes / _GIB:.1f} GiB on the disk of '{folder}', which has "
-            f"{free / _GIB:.1f}; make room, move the store, raise the profile's memory_gib, or lower text_blocks"
-        )
 
 
 class Gathering:

@@ -283,7 +283,7 @@ class StreamingQR:
         """State as tensors, for a safetensors file."""
         self.rest()
         n = torch.tensor([self.n], dtype=torch.int64)
-        return {"n": n, "shift": self._shift, "square": self._square, "factor": self._factor}
+        return {"n": n, "shift": self._shift, "square": self._square, "factor": self._factor.contiguous()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], block_rows: int | None = None) -> StreamingQR:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from editverdict.capture.by_block import BlockFactors, BlockReduction
 from editverdict.capture.passes import Visit, full_pass, row_texts, row_tokens
-from editverdict.capture.reduction import plan_passes, require_disk
+from editverdict.capture.reduction import plan_passes
 from editverdict.capture.texts import TextSample, TokenBatch
 from editverdict.editors.prefixes import sample_prefixes
 from editverdict.geometry.checks import check_centred, check_resolution
@@ -80,14 +80,13 @@ def _produce_base(trial: Trial, model_id: str, draft: Draft) -> None:
     loaded, sample = trial.model(model_id), trial.sample(model_id)
     layers, edit = loaded.spec.layers.measured, loaded.spec.layers.edit
     d_key = int(loaded.sites.down_weight(edit).shape[1])
-    bound = trial.profile.memory_gib * 2**30
+    bounds = trial.profile.memory_gib * 2**30, shutil.disk_usage(draft.path).free
     try:
-        plan = plan_passes(layers, loaded.sites.width, sample.n_blocks, bound, d_key=d_key)
+        plan = plan_passes(layers, loaded.sites.width, sample.n_blocks, bounds[0], d_key=d_key, disk_bound=bounds[1])
     except ValueError as error:
         raise NotHere(str(error)) from error
     scratch = draft.path / "blocks"
     scratch.mkdir()
-    require_disk(scratch, plan)
     checks: dict[str, Any] = {}
     counted = 0
     for number, group in enumerate(plan.groups):
