@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,16 @@ from rich.console import Console
 from torch import Tensor
 
 from editverdict.capture.by_block import BlockReduction
-from editverdict.capture.passes import full_pass
+from editverdict.capture.passes import full_pass, tail_pass
 from editverdict.capture.texts import TextSample, TokenBatch
+from editverdict.editors.base import State, Step
+from editverdict.editors.deltas import installed, layer_delta
 from editverdict.models.sources import LoadedModel
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.spectrum import exact_spectrum, singular_values, spectrum_of
 from editverdict.pipeline.cost import costing
 from editverdict.pipeline.setup import Options, make_trial
+from editverdict.pipeline.together import TOGETHER, tails_together
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = "smollm2-135m"
@@ -105,6 +109,29 @@ def by_layers(loaded: LoadedModel, sample: TextSample, layers: tuple[int, ...], 
     table("reducing, CPU s per layer", {f"{count} layers": cost for count, cost in costs.items()}, board)
 
 
+def together(loaded: LoadedModel, sample: TextSample, board: Board) -> None:
+    """Hidden states of four rank-one states over the same tokens: in one pass, and installed one after the other."""
+    start, layers = loaded.spec.layers.edit, [n for n in loaded.spec.layers.measured if n >= loaded.spec.layers.edit]
+    generator, d_key = torch.Generator().manual_seed(0), int(loaded.sites.down_weight(start).shape[1])
+    states: list[State] = []
+    for _ in range(TOGETHER):
+        left, right = (torch.randn(*shape, generator=generator) / 10 for shape in ((loaded.sites.width, 1), (1, d_key)))
+        states.append((Step(layer_delta(loaded, start, left, right)),))
+    batches, lower = sample.batches(int(loaded.tokenizer.pad_token_id), loaded.device), list[Tensor]()
+    full_pass(loaded, batches, lambda _batch, seen: lower.append(seen["in", start].clone()), layer_inputs=[start])
+
+    def one_by_one() -> None:
+        for state in states:
+            with installed(loaded.model, state):
+                tail_pass(loaded, batches, lower, start, layers)
+
+    pairs = [(cpu(one_by_one), cpu(lambda: tails_together(loaded, batches, lower, start, layers, states)))
+             for _ in range(3)]  # fmt: skip
+    plain, own = (min(pair[number] for pair in pairs) for number in (0, 1))
+    what = f"{TOGETHER} states, {sample.n_tokens} tokens, {len(layers)} layers: one pass"
+    board.row(what, f"{own:.1f} CPU s", own / plain, "× one after the other")
+
+
 def by_samples(x: Tensor, board: Board) -> None:
     """Cost of the moments of more and more samples."""
     costs = {}
@@ -149,11 +176,11 @@ WAYS: dict[str, Callable[[Tensor], Any]] = {
 
 
 def probe(way: str) -> dict[str, float]:
-    """Seconds and peak memory of one way in this process; a small matrix first, so that libraries are loaded."""
+    """Seconds and peak memory of one way in this process; a few samples first, so that libraries hold their buffers."""
     if way == "large":
         return probe_large()
     x = planted(N, D)
-    WAYS[way](x[:3000, :64].contiguous())
+    WAYS[way](x[:CHUNK])
     with costing() as cost:
         WAYS[way](x)
     return {"seconds": cost.cpu_seconds, "mib": cost.peak_mib}
@@ -168,8 +195,7 @@ def generated(n: int, d: int) -> Iterator[Tensor]:
 
 def probe_large() -> dict[str, float]:
     """The large matrix from a generator: seconds on the clock, peak memory beyond one of the generator's chunks."""
-    list(generated(CHUNK, LARGE_D))
-    streamed(torch.randn(3000, 64))
+    streamed(next(generated(CHUNK, LARGE_D)))
     started = time.perf_counter()
     with costing() as cost:
         moments = Moments(LARGE_D)
@@ -238,6 +264,7 @@ def main() -> int:
     """Run the benchmark; 1 if a budget is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, help="folder of the artifact store")
+    parser.add_argument("--tokens", type=int, help="tokens to collect (default: the base sample of the profile laptop)")
     parser.add_argument("--probe", help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -250,8 +277,10 @@ def main() -> int:
     trial = make_trial(Options(profile="laptop", store=options.store), ROOT / "specs")
     loaded, sample = trial.model(MODEL), trial.sample(MODEL)
     layers = loaded.spec.layers.measured
-    collecting(loaded, sample, loaded.spec.layers.inner, board)
+    part = replace(sample.head(options.tokens or sample.n_tokens), n_blocks=sample.n_blocks)
+    collecting(loaded, part, loaded.spec.layers.inner, board)
     by_layers(loaded, sample.head(4000), layers, board)
+    together(loaded, trial.subset(MODEL), board)
     against_svd(board)
     large(board)
     x = planted(N, D)

@@ -6,7 +6,7 @@ projection's input. Hooks only read; they are removed on leaving, whatever happe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -92,14 +92,15 @@ def full_pass(
 def tail_pass(
     loaded: LoadedModel,
     batches: Sequence[TokenBatch],
-    lower: Sequence[Tensor],
+    lower: Iterable[Tensor],
     start: int,
     layers: Sequence[int],
     progress: Progress | None = None,
 ) -> dict[int, Tensor]:
     """Hidden states of ``layers`` (all ≥ ``start``) from stored inputs of layer ``start``: one [m, d] per layer.
 
-    Base and edited model share everything below the first edited layer, so ``lower`` is computed once.
+    Base and edited model share everything below the first edited layer, so ``lower`` is computed once; each of its
+    tensors is asked for just before its batch is run.
     """
     rows: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     with (

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from editverdict.numerics.triangle import Triangle
 
-_CHUNK_BYTES = 8 * 2**20
+_CHUNK_BYTES = 4 * 2**20
 _MIN_ROWS = 512
-"""Rows are converted to float64 some 8 MiB at a time, so that a long batch does not double in memory, but never fewer
+"""Rows are converted to float64 some 4 MiB at a time, so that a long batch does not double in memory, but never fewer
 than 512: every chunk reads and writes the whole accumulator."""
 
 
@@ -45,7 +45,7 @@ def as_rows(x: Tensor, d: int) -> Tensor:
 class Moments:
     """Count, mean and scatter matrix of a stream of samples.
 
-    Memory is about ``0.56 d^2`` doubles and 8 MiB of samples (512 samples, where these are more).
+    Memory is about ``0.56 d^2`` doubles and 4 MiB of samples (512 samples, where these are more).
 
     Parameters
     ----------

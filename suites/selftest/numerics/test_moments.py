@@ -186,7 +186,7 @@ def test_samples_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moments_module, "chunk_rows", lambda _d: 10)
     _same(_moments(x), whole)
     for d in (1, 576, 1024, 4096, 16384):
-        assert real_chunk_rows(d) >= 512 and 8 * d * (real_chunk_rows(d) - 512) <= 8 * 2**20
+        assert real_chunk_rows(d) >= 512 and 8 * d * (real_chunk_rows(d) - 512) <= 4 * 2**20
 
 
 def test_a_nan_among_many_samples_is_found() -> None:
