@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from editverdict.capture.by_block import PROBES_PER_BATCH
 from editverdict.capture.modules import ModuleSite, Part, measured_blocks, module_pass, module_rows, module_sites
 from editverdict.capture.texts import TextSample, TokenBatch
 from editverdict.editors.base import State
@@ -30,7 +31,7 @@ from editverdict.numerics.moments import Moments
 from editverdict.numerics.null_directions import bounded_by_rank, dead_units, spectrum_with_dead_units
 from editverdict.numerics.precision import effective_dtype
 from editverdict.numerics.spectrum import Spectrum
-from editverdict.pipeline.base import PROBES_PER_BATCH, batches_of
+from editverdict.pipeline.base import batches_of
 from editverdict.pipeline.edits import state_key
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe

@@ -61,7 +61,7 @@ def _rows(loaded: LoadedModel, sample: TextSample) -> tuple[dict[int, Tensor], T
 
     def visit(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
         for layer, own in rows.items():
-            own.append(seen["h", layer][batch.keep].cpu())
+            own.append(batch.samples(seen["h", layer]).cpu())
 
     full_pass(loaded, batches, visit, outputs=list(rows))
     blocks = torch.tensor([sample.block_of(int(text)) for text in row_texts(batches)])

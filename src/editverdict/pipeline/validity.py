@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from editverdict.capture.passes import full_pass, row_texts
-from editverdict.capture.texts import TokenBatch
+from editverdict.capture.texts import Positions, TokenBatch
 from editverdict.editors.base import State
 from editverdict.editors.deltas import installed
 from editverdict.geometry import amplification, recomputed
@@ -74,8 +74,17 @@ def _alone(ids: Sequence[int], device: torch.device) -> TokenBatch:
     return TokenBatch(row, torch.ones_like(row), keep, torch.zeros(1, dtype=torch.long))
 
 
-def states_again(loaded: LoadedModel, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> dict[int, Tensor]:
-    """Hidden states of some texts, one at a time: layer -> [m, d], all tokens but each text's first, text by text.
+def _samples(states: Tensor, positions: Positions) -> Tensor:
+    """Samples of one text's states [t, d], by the same choice of tokens in words of its own."""
+    if positions == "last_token":
+        return states[-1:]
+    return states[1:].double().mean(0, keepdim=True).to(states.dtype) if positions == "mean_token" else states[1:]
+
+
+def states_again(
+    loaded: LoadedModel, texts: Sequence[Sequence[int]], layers: Sequence[int], positions: Positions = "all_tokens"
+) -> dict[int, Tensor]:
+    """Hidden states of some texts, one at a time: layer -> [m, d], the samples of each text, text by text.
 
     The modules are found by the architecture's own paths and read by hooks of this function; the pass only drives them.
     """
@@ -83,7 +92,7 @@ def states_again(loaded: LoadedModel, texts: Sequence[Sequence[int]], layers: Se
 
     def reader(layer: int) -> Any:
         def hook(_module: nn.Module, _args: Any, output: Tensor) -> None:
-            rows[layer].append(output.detach()[0, 1:].cpu())
+            rows[layer].append(_samples(output.detach()[0], positions).cpu())
 
         return hook
 
@@ -128,7 +137,7 @@ def testimony(trial: Trial, model_id: str) -> WitnessRecord:
     """The witness of the base pass, kept in memory."""
     memo = ("testimony", model_id)
     if memo not in trial._memo:
-        trial._memo[memo] = WitnessRecord.read(base.base_pass(trial, model_id).tensors())
+        trial._memo[memo] = WitnessRecord.read(base.base_pass(trial, model_id).tensors("witness"))
     found: WitnessRecord = trial._memo[memo]
     return found
 
@@ -139,7 +148,9 @@ def _base_again(trial: Trial, model_id: str) -> tuple[list[int], dict[int, Tenso
     if memo not in trial._memo:
         loaded, sample = trial.model(model_id), trial.sample(model_id)
         texts = chosen_texts(sample.n_texts)
-        states = states_again(loaded, [sample.ids[text] for text in texts], loaded.spec.layers.measured)
+        states = states_again(
+            loaded, [sample.ids[text] for text in texts], loaded.spec.layers.measured, sample.positions
+        )
         trial._memo[memo] = (texts, states)
     found: tuple[list[int], dict[int, Tensor]] = trial._memo[memo]
     return found
@@ -229,7 +240,9 @@ class Again:
         texts = list(dict.fromkeys(texts))
         self._rows = _rows_of(owner, texts)
         with nullcontext() if state is None else installed(loaded.model, state, scale):
-            self.states = states_again(loaded, [_tokens_of(sub.batches, text) for text in texts], layers)
+            self.states = states_again(
+                loaded, [_tokens_of(sub.batches, text) for text in texts], layers, sub.batches[0].positions
+            )
         """Layer -> [m, d], the model's own."""
 
     def stored(self, states: Mapping[int, Tensor]) -> dict[int, Tensor]:

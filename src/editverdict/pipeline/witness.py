@@ -61,13 +61,12 @@ class Witness:
 
     def see(self, batch: TokenBatch, states: Mapping[tuple[str, int], Tensor]) -> None:
         """Take in one batch: ``states["h", layer]`` [b, t, d]."""
-        keep = batch.keep.cpu()
-        text = batch.text[:, None].expand(keep.shape)[keep]
+        text = batch.row_texts()
         mine = torch.isin(text, torch.tensor(sorted(self._chosen)))
         self._rows.append(text[mine])
         self._batches.append(batch)
         for layer, kept in self._states.items():
-            rows = states["h", layer][batch.keep].cpu()
+            rows = batch.samples(states["h", layer]).cpu()
             self._sums.setdefault(layer, Sketch(rows.shape[1])).update(rows)
             kept.append(rows[mine].clone())
 

@@ -358,7 +358,8 @@ class Sizes(Spec):
     """T at which a chain is measured on its way; values beyond a chain's length are left out."""
     base_texts: Annotated[int, Field(ge=1)]
     base_tokens: Annotated[int, Field(ge=1)]
-    """At least so many tokens (first tokens of texts not counted) from at least ``base_texts`` texts."""
+    """At least so many samples (tokens, first tokens of texts not counted; texts where ``positions`` is last_token or
+    mean_token) from at least ``base_texts`` texts."""
     norm_tokens: Annotated[int, Field(ge=1)]
     angle_tokens: Annotated[int, Field(ge=1)]
     text_blocks: Annotated[int, Field(ge=2)]
@@ -384,6 +385,11 @@ class ProfileSpec(Spec):
     claims: tuple[Identifier, ...] | Literal["all"] = "all"
     seed: int = 0
     sizes: Sizes
+    positions: Literal["all_tokens", "last_token", "mean_token"] = "all_tokens"
+    """Which tokens of a text are samples: all but the first, the last one, or the mean over all but the first."""
+    memory_gib: Annotated[float, Field(gt=0)] = 6.0
+    """Memory that second moments of hidden states may take while they are collected; what does not fit goes to disk,
+    then into further passes. The numbers do not depend on it."""
     chain_limits: dict[MethodId, Annotated[int, Field(ge=1)]] = {}
     """Methods too slow for ``long_chain``, with the longest chain that they make in the table of methods."""
 
