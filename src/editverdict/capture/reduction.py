@@ -85,8 +85,8 @@ def plan_passes(
         f"the spectrum of one layer of width {d}"
         + (f" (with the covariance of keys of width {d_key})" if d_key else "")
         + f" needs {needed:.1f} GiB of memory and {room:.1f} GiB on disk; there are {memory_bound / _GIB:.3g} "
-        f"(memory_gib of the profile) and {disk_bound / _GIB:.3g} (where the store is). Raise memory_gib if the machine "
-        "has as much, make room on the disk, or measure a narrower site"
+        f"(memory_gib of the profile) and {disk_bound / _GIB:.3g} (where the store is). Raise memory_gib if the "
+        "machine has as much, make room on the disk, or measure a narrower site"
     )
 
 

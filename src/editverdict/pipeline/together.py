@@ -82,7 +82,7 @@ def tails_together(
     sizes = [len(batch.row_texts()) for batch, _ in parts]
     out: list[dict[int, Tensor]] = [{} for _ in states]
     for layer, values in found.items():
-        pieces = torch.split(values, [count * size for size in sizes])  # type: ignore[no-untyped-call]
+        pieces = torch.split(values, [count * size for size in sizes])
         for number, own in enumerate(out):
             own[layer] = torch.cat(
                 [piece[number * size : (number + 1) * size] for piece, size in zip(pieces, sizes, strict=True)]
