@@ -19,13 +19,15 @@ from editverdict.reporting.svg import inline
 _STYLE = """
 main,header.top,footer{max-width:1400px}
 .beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,540px),1fr));gap:14px;align-items:start}
+.contents td{padding:4px 12px}.contents td:first-child{white-space:nowrap}
 .side{padding:12px 14px 14px;min-width:0}
-.side h4{margin:.1em 0 .5em}
+.side h4{margin:.1em 0 .5em}.block .v{font-size:.86rem}
 .side table{font-size:.84rem}.side th,.side td{padding:4px 8px}
 .side th{white-space:normal}.side td{white-space:nowrap;font-variant-numeric:tabular-nums}
+.side table.tight{font-size:.75rem}.side .tight th,.side .tight td{padding:4px 4px}
 .block{margin-top:1.1em;padding-top:.8em;border-top:1px solid var(--line)}
 .block:first-of-type{margin-top:0;padding-top:0;border-top:0}
-.block p{margin:.15em 0 .45em}
+.side>p,.block p{margin:.15em 0 .45em}
 section.table{margin:0 0 1.9em;scroll-margin-top:12px}
 section.table>p{max-width:110ch;margin:.3em 0 .7em}
 ul.missing{margin:.5em 0 0;padding-left:1.1em;font-size:.88rem;color:var(--muted);overflow-wrap:anywhere}
@@ -33,9 +35,14 @@ ul.missing{margin:.5em 0 0;padding-left:1.1em;font-size:.88rem;color:var(--muted
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:0 22px}
 """
 
+_LONG = 14
+"""Characters of a cell (a correlation with its p) above which a table is set tighter, to stand beside another."""
+
 
 def _grid(made: Grid) -> Html:
-    return table(made.columns, made.rows, numeric=tuple(range(made.n_names, len(made.columns))))
+    wide = any(len(cell) > _LONG for row in made.rows for cell in row[made.n_names :])
+    numbers = tuple(range(made.n_names, len(made.columns)))
+    return table(made.columns, made.rows, css="tight" if wide else "", numeric=numbers)
 
 
 def _missing(reasons: Sequence[str]) -> Html:
@@ -50,7 +57,7 @@ def _not_comparable(reasons: Sequence[str]) -> Html:
 def _row_line(row: Row) -> Html:
     suspect = row.verdict in ("invalid", "broken")
     warning = tag("p", row.reason, css="bad") if suspect else Html("")
-    return join([tag("p", join([badge(row.verdict), " ", small(stands_on(row))])), warning])
+    return join([tag("p", join([small(stands_on(row)), " · ", code(row.claim), " ", badge(row.verdict)])), warning])
 
 
 def _block(block: Block, number: int) -> Html:
@@ -116,12 +123,12 @@ def _contents(tables: Sequence[Beside], drawn: Figures) -> Html:
 
     def line(kind: str, number: int, about: str, blocks: Sequence[Block]) -> tuple[Html, str, str]:
         link = tag("a", f"{kind} {number}", href=f"#{kind.lower()}-{number}")
-        return link, about, ", ".join(dict.fromkeys(block.subject for block in blocks)) or "not measured in this run"
+        return link, about, "; ".join(dict.fromkeys(block.subject for block in blocks)) or "not measured in this run"
 
     lines = [line("Table", t.table.number, t.table.summary, t.blocks) for t in tables]
     lines += [line("Figure", number, FIGURES.title.partition(": ")[2], drawn.blocks) for number in (2, 6)]
     made = table(("paper", "what it shows", "beside it"), lines)
-    return tag("div", made, css="panel scroll")
+    return tag("div", made, css="panel scroll contents")
 
 
 def _notes(run: Run) -> Html:

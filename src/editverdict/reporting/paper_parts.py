@@ -64,8 +64,8 @@ PARTS = (
         "Small perturbation: ‖Δh‖ after one edit",
         ("smallpert-norm",),
         (("", rows_of.norms_of_layers),),
-        f"{_LAYERS} Norms over paired tokens, per edit, then the mean over single edits. The last column puts them "
-        "beside the size of the states, which the paper does not print.",
+        f"{_LAYERS} Norms over paired tokens, per edit, then the mean over single edits (the paper: over 100,000 "
+        "samples). The last column puts them beside the size of the states, which the paper does not print.",
     ),
     Part(
         (12,),

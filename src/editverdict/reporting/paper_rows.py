@@ -147,7 +147,7 @@ def rates_of_modules(row: Row) -> list[Record]:
     records = []
     for module, found in _named(row, "by_module"):
         share, count = found.get("above_one"), found.get("identified")
-        known = isinstance(share, int | float) and isinstance(count, int | float)
+        above = share * count if isinstance(share, int | float) and isinstance(count, int | float) else None
         records.append(
             {
                 "method": row.method,
@@ -156,7 +156,7 @@ def rates_of_modules(row: Row) -> list[Record]:
                 "r_min": found.get("min"),
                 "r_max": found.get("max"),
                 "r_std": found.get("std"),
-                "num_gt1": share * count if known else None,
+                "num_gt1": above,
                 "pct_gt1": _hundredfold(share),
             }
         )
@@ -199,6 +199,16 @@ def trends_of_one_chain(row: Row) -> list[Record]:
 def associations_within_t(row: Row) -> list[Record]:
     """The same cells with the trend in T taken out; p of the permutation test, corrected by Holm."""
     return [_correlation(row, cell, cell.get("association"), cell.get("p_holm")) for cell, _ in _cells(row)]
+
+
+def notes(row: Row) -> list[str]:
+    """What must be known of a single chain's correlation: its steps, and the smallest p that so few can reach."""
+    chain = _mapping(row.descriptive, "single_chain")
+    steps, smallest = chain.get("T"), chain.get("smallest_p")
+    made = [f"first chain at T = {', '.join(map(str, steps))}"] if isinstance(steps, list) and steps else []
+    if isinstance(smallest, int | float):
+        made.append(f"smallest p that so many steps can reach {smallest:.2g}")
+    return made
 
 
 # ------------------------------------------------------------------------------- Figures 2, 6

@@ -15,7 +15,7 @@ from typing import Any
 from editverdict.inference.rows import Row
 from editverdict.reporting.formatting import LOOKS
 from editverdict.reporting.paper_parts import FIGURES, PARTS, Part
-from editverdict.reporting.paper_rows import Record
+from editverdict.reporting.paper_rows import Record, notes
 from editverdict.reporting.run import Run, RunFolderError
 
 
@@ -77,7 +77,7 @@ class Block:
     @property
     def stands_on(self) -> list[str]:
         """One line per row: what was measured, T, scope, and what the row's claim came to."""
-        return [stands_on(row) for row in self.rows]
+        return [f"{stands_on(row)} · {row.claim} {LOOKS[row.verdict].words}" for row in self.rows]
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,15 @@ class Beside:
 
 
 def stands_on(row: Row) -> str:
-    """What a row's numbers stand on, in one line."""
+    """What a row's numbers stand on, in one line: subject, units, T, definition, scope."""
     edits = row.descriptive.get("edits")
     primary = next((d.name for d in row.definitions if d.role == "primary"), None)
     parts = [
         row.stands_on or row.case,
         f"T = {edits}" if row.method and isinstance(edits, int) else "",
         f"primary definition {primary}" if primary else "",
+        *notes(row),
         f"{row.scope}: {row.scope_reason}" if row.scope_reason else row.scope,
-        f"{row.claim} {LOOKS[row.verdict].words}",
     ]
     return " · ".join(part for part in parts if part)
 

@@ -87,7 +87,13 @@ def correlation(association: float | None = -0.31, rho: float | None = -0.9) -> 
     cells = [
         n | {"association": association, "p": 0.2} | ({} if association is None else {"p_holm": 1.0}) for n in names
     ]
-    return {"cells": cells, "single_chain": {"role": "descriptive: trend-confounded", "cells": [trend] * len(cells)}}
+    chain = {
+        "role": "descriptive: trend-confounded",
+        "T": [2, 5, 10],
+        "smallest_p": 1 / 3,
+        "cells": [trend] * len(cells),
+    }
+    return {"cells": cells, "single_chain": chain}
 
 
 # ------------------------------------------------------------------------------- the paper's side
@@ -200,6 +206,7 @@ def test_correlations_stand_side_by_side_each_subject_once(of: RowFactory, paper
     assert trend.columns == within.columns == ("aggregation", "metric", "MEMIT", "ROME")
     assert trend.rows[0] == ("Mean", "Rel.", "—", "-0.9000*** (< 0.001)") and len(trend.rows) == 12
     assert within.rows[0] == ("Mean", "Rel.", "—", "-0.3100 (1.0000)")
+    assert "first chain at T = 2, 5, 10 · smallest p that so many steps can reach 0.33" in found.blocks[0].stands_on[0]
     assert len(shown(table_of(2, paper, *rows)).rows) == 4  # the mean over layers alone is printed there
     assert found.missing == tuple(
         f"{method}: this run has no case of corr-* about it" for method in ("AlphaEdit", "WISE")
@@ -208,7 +215,7 @@ def test_correlations_stand_side_by_side_each_subject_once(of: RowFactory, paper
 
 # ------------------------------------------------------------------------------- what is missing
 def test_what_was_not_measured_has_the_rows_own_reason(of: RowFactory, paper: dict[int, PaperTable]) -> None:
-    changes = {"verdict": "not_run", "estimate": None, "interval": None, "descriptive": {}}
+    changes: dict[str, Any] = {"verdict": "not_run", "estimate": None, "interval": None, "descriptive": {}}
     row = of("smallpert-norm", method="WISE", reason="NOT RUN: needs what is not here", **changes)
     found = table_of(9, paper, row, methods_elsewhere={"overnight": ["MEMIT"], "gpu": ["MEMIT", "MEND"]})
     assert not found.blocks
@@ -257,7 +264,7 @@ def write(folder: Path, *rows: Row, curves: dict[str, Any] | None = None) -> Pat
 def chain_curves(pictures: dict[str, Any]) -> dict[str, Any]:
     curves = pictures["amplification"]["curves"]
     named = [curve | {"name": name} for curve, name in zip([*curves[:2], curves[0]], CURVES["29"], strict=True)]
-    return pictures["amplification"] | {"curves": named}
+    return {**pictures["amplification"], "curves": named}
 
 
 def test_page_is_safe_well_formed_and_linked(
