@@ -164,7 +164,10 @@ def why_missing(run: Run, part: Part, method: str | None, rows: Sequence[Row]) -
         measured = about[0].estimate is not None
         reason = "its row holds no such numbers; measure the case again" if measured else about[0].reason
         return f"{who}{about[0].case}: {reason}"
+    others = {row.model or "" for row in _of_claims(run, part) if method is None or is_method(row, method)}
     claim = " or ".join(f"{name}*" if name.endswith("-") else name for name in part.claims)
+    if others:
+        return f"{who}this run's cases of {claim} are about {', '.join(sorted(others))}, beside whose table they stand"
     elsewhere = [
         profile for profile, names in (run.manifest.get("methods_elsewhere") or {}).items() if method in (names or ())
     ]
