@@ -93,7 +93,7 @@ def _curves(run: Run, row: Row, number: int, prefix: str) -> Html:
     if not pictures:
         return tag("p", "This case left no curves.", css="small")
     if number == 2:
-        pictures = [_at_the_end(pictures[-1])]
+        pictures = [_at_the_end(picture) for picture in pictures]
     made = [tag("figure", Html(inline(render_svg(p, row), f"{prefix}{i}-"))) for i, p in enumerate(pictures)]
     return tag("div", join(made), css="figures")
 

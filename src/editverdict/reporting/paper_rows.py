@@ -12,7 +12,9 @@ from typing import Any
 from editverdict.inference.rows import Row
 
 Record = dict[str, Any]
-DIMENSIONS = ("rel", "gen", "loc", "port")
+NAMES = ("model", "method", "layer", "module", "edit_step", "top_k", "stands_for", "curve",
+         "summary", "aggregation", "metric")  # fmt: skip
+"""Columns that say what a number is of."""
 _SUMMARIES = {"trimmed": "trimmed_mean"}
 """Our name of a summary over directions -> the paper's, where they differ."""
 

@@ -15,7 +15,7 @@ from typing import Any
 from editverdict.inference.rows import Row
 from editverdict.reporting.formatting import LOOKS
 from editverdict.reporting.paper_parts import FIGURES, PARTS, Part
-from editverdict.reporting.paper_rows import Record, notes
+from editverdict.reporting.paper_rows import NAMES, Record, notes
 from editverdict.reporting.run import Run, RunFolderError
 
 
@@ -177,10 +177,19 @@ def why_missing(run: Run, part: Part, method: str | None, rows: Sequence[Row]) -
 
 def _missing(run: Run, part: Part, table: PaperTable, rows: Sequence[Row], blocks: Sequence[Block]) -> list[str]:
     measured = [row for block in blocks for row in block.rows]
+    empty = dict.fromkeys(
+        f"{row.case}: {row.reason}" for block in blocks for row in block.rows if _is_empty(block, row)
+    )
     if table.methods:
         absent = [m for m in table.methods if not any(is_method(row, m) for row in measured)]
-        return [why_missing(run, part, method, rows) for method in absent]
-    return [] if measured else [why_missing(run, part, None, rows)]
+        return [*empty, *(why_missing(run, part, method, rows) for method in absent)]
+    return [*empty] if measured else [why_missing(run, part, None, rows)]
+
+
+def _is_empty(block: Block, row: Row) -> bool:
+    """Whether a row has a place in a block and not one number there."""
+    own = [record for record in block.records if record.get("method") in (None, row.method)]
+    return all(value is None for record in own for name, value in record.items() if name not in NAMES)
 
 
 def _beside(run: Run, table: PaperTable, part: Part, paper_models: set[str]) -> Beside:

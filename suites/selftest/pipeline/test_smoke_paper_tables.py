@@ -42,9 +42,10 @@ def test_every_table_of_a_decoder_has_numbers_of_this_run(run: Run) -> None:
         assert beside.missing or beside.blocks, beside.table.number
         for block in beside.blocks:
             assert all(row.scope == "rehearsal" for row in block.rows)
-            # The toy is measured fully: no column of the paper stays empty.
+            # A decoder is measured fully: no column of the paper stays empty.
             absent = [name for record in block.records for name, value in record.items() if value is None]
-            assert not absent or beside.table.number in (2, *range(25, 29)), (beside.table.number, absent)
+            partly = (2, 8, 12, 19, 20, 24, *range(25, 29))  # an encoder-decoder, associations: as far as there are any
+            assert not absent or beside.table.number in partly, (beside.table.number, absent)
 
 
 def test_the_columns_agree_with_what_the_case_was_judged_by(run: Run) -> None:

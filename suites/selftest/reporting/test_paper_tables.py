@@ -209,8 +209,9 @@ def test_correlations_stand_side_by_side_each_subject_once(of: RowFactory, paper
     assert within.rows[0] == ("Mean", "Rel.", "—", "-0.3100 (1.0000)")
     assert "first chain at T = 2, 5, 10 · smallest p that so many steps can reach 0.33" in found.blocks[0].stands_on[0]
     assert len(shown(table_of(2, paper, *rows)).rows) == 4  # the mean over layers alone is printed there
-    assert found.missing == tuple(
-        f"{method}: this run has no case of corr-* about it" for method in ("AlphaEdit", "WISE")
+    assert found.missing == (
+        f"{rows[2].case}: {rows[2].reason}",
+        *(f"{method}: this run has no case of corr-* about it" for method in ("AlphaEdit", "WISE")),
     )
 
 
