@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -50,10 +50,20 @@ class Estimate:
     bias: float | None = None
     percentiles: Interval | None = None
     """Seeds only: 5th and 95th percentile of the seeds; shown, never judged."""
+    bounds: Interval | None = None
+    """What the quantity cannot leave (a correlation: -1 and 1); the interval is cut there."""
 
     def record(self) -> dict[str, Any]:
         """What is needed beside the units to compute the interval again; belongs in ``Row.descriptive``."""
-        return {"method": self.method, "resolution": self.resolution, "bias": self.bias}
+        record = {"method": self.method, "resolution": self.resolution, "bias": self.bias}
+        return record if self.bounds is None else record | {"bounds": list(self.bounds)}
+
+    def within(self, bounds: Interval) -> Estimate:
+        """The same estimate with its interval cut to what the quantity can be."""
+        if self.interval is None:
+            return replace(self, bounds=bounds)
+        low, high = (min(max(end, bounds[0]), bounds[1]) for end in self.interval)
+        return replace(self, interval=(low, high), bounds=bounds)
 
 
 def missing(level: float = LEVEL, note: str = "no data") -> Estimate:
@@ -113,7 +123,11 @@ def t_interval(units: Sequence[float], level: float = LEVEL, resolution: float =
 
 
 def jackknife_interval(
-    full: float, leave_one_out: Sequence[float], level: float = LEVEL, bias: float | None = None
+    full: float,
+    leave_one_out: Sequence[float],
+    level: float = LEVEL,
+    bias: float | None = None,
+    resolution: float = 0.0,
 ) -> Estimate:
     """Delete-block jackknife of a statistic that is not a mean, e.g. of a spectrum.
 
@@ -138,6 +152,8 @@ def jackknife_interval(
         Confidence level.
     bias
         Estimated bias of ``full`` (estimate minus truth), e.g. from :func:`bias_from_fractions`.
+    resolution
+        Floor under the spread of the pseudo-values, see :func:`standard_error`.
 
     Raises
     ------
@@ -150,7 +166,7 @@ def jackknife_interval(
     if bias is not None:
         _require_finite((bias,), "the bias")
     pseudo = tuple(float(b * full - (b - 1) * value) for value in leave_one_out)
-    return _estimate(pseudo, float(full), level, "jackknife", 0.0, None if bias is None else float(bias))
+    return _estimate(pseudo, float(full), level, "jackknife", resolution, None if bias is None else float(bias))
 
 
 def bias_from_fractions(at_n: float, at_half: float, at_quarter: float) -> float:
@@ -262,8 +278,8 @@ def replayed(
     method: Method = record["method"]
     if method == "jackknife" and value is None:
         return None
-    bias = record.get("bias")
-    return _estimate(
+    bias, bounds = record.get("bias"), record.get("bounds")
+    found = _estimate(
         units,
         value if method == "jackknife" else None,
         level,
@@ -271,6 +287,7 @@ def replayed(
         float(record.get("resolution", 0.0)),
         None if bias is None else float(bias),
     )
+    return found if bounds is None else found.within((float(bounds[0]), float(bounds[1])))
 
 
 def _estimate(

@@ -15,7 +15,7 @@ from editverdict.editors.deltas import installed, touched
 from editverdict.geometry.amplification import POOLINGS, pool, project
 from editverdict.geometry.angles import angle_profile, paper_ks
 from editverdict.geometry.checks import check_paired
-from editverdict.geometry.perturbation import paired_change
+from editverdict.geometry.perturbation import paired_change, relative_change
 from editverdict.models.fingerprint import hash_tensors
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.spectrum import spectrum_of
@@ -24,7 +24,7 @@ from editverdict.pipeline.edits import state_key
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
-CHANGE_VERSION = 2
+CHANGE_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Change:
     """What one edited state does to the hidden states of the subset, per layer."""
 
     norms: dict[int, dict[str, float]]
-    """mean, std, min, max of |dh|; rms_hidden; ratio."""
+    """mean, std, min, max of |dh|; rms_hidden; ratio; mispaired: the ratio where base states are another token's."""
     pooled: dict[int, Tensor]
     """[poolings, d] pooled |c_k| in the basis of the full sample; rows as POOLINGS."""
     unpaired: dict[int, Tensor]
@@ -127,6 +127,7 @@ def _produce(trial: Trial, model_id: str, state: State, scale: float, start: int
         spectrum = full[layer].spectrum
         change = paired_change(before, states, spectrum.rms_norm)
         record["norms"][str(layer)] = {k: float(v) for k, v in vars(change).items()}
+        record["norms"][str(layer)]["mispaired"] = relative_change(before[shuffled], states, spectrum.rms_norm)
         components = project(spectrum, states.double() - before.double())
         tensors[f"pooled.{layer}"] = torch.stack([pool(components, name) for name in POOLINGS])
         own = _base_components(trial, model_id, layer)

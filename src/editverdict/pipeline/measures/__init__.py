@@ -6,10 +6,15 @@ from editverdict.pipeline.measures import (
     answers,
     beside,
     collapse,
+    continuity,
+    correlation,
     identities,
+    linear,
     perturbation,
+    pretrained,
     smallest,
     stability,
+    universal,
 )
 
 __all__ = [
@@ -18,8 +23,13 @@ __all__ = [
     "answers",
     "beside",
     "collapse",
+    "continuity",
+    "correlation",
     "identities",
+    "linear",
     "perturbation",
+    "pretrained",
     "smallest",
     "stability",
+    "universal",
 ]

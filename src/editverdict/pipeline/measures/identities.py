@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -29,7 +30,7 @@ from editverdict.pipeline.measures.perturbation import (
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Recipe
 
-TELESCOPING_VERSION = 2
+TELESCOPING_VERSION = 3
 EVERY = 4
 """The telescoping identity is checked on every fourth batch of the subset: it holds for every token or for none."""
 
@@ -99,6 +100,8 @@ def telescoping_residual(trial: Trial, case: Case) -> Measurement:
     made.controls["one-step-missing"] = t_interval(found["missing"])
     made.stands_on = f"{case.subject}, one chain of {length} edits, {found['tokens']} tokens"
     made.recipes = [recipe.key]
+    # σ_min and n are the same on both sides, so the bound R(T) ≤ ΣR(t) is the triangle inequality.
+    made.descriptive["r_min_over_sum_of_parts"] = found["sum_of_parts"]
     made.pictures.append(
         units_picture(
             case,
@@ -137,7 +140,17 @@ def _residuals(trial: Trial, model_id: str, chain: State, at: Reach) -> dict[str
         "all": [residual(b, None) for b in names],
         "missing": [residual(b, len(chain) // 2) for b in names],
         "tokens": len(blocks),
+        "sum_of_parts": {str(layer): _share_of_parts(trial, model_id, layer, along) for layer in layers},
     }
+
+
+def _share_of_parts(trial: Trial, model_id: str, layer: int, along: list[dict[int, Tensor]]) -> float:
+    """R_min(T) over the sum of the steps' own R_min, at one layer: 1 if all steps push u_min one way (Eq. 16)."""
+    spectrum = base.spectra(trial, model_id)[layer].spectrum
+    weakest = spectrum.basis[:, spectrum.index_min]
+    heights = [states[layer] @ weakest for states in along]
+    parts = sum(float((after - before).abs().mean()) for before, after in itertools.pairwise(heights))
+    return float((heights[-1] - heights[0]).abs().mean()) / parts
 
 
 def _covering(batch_of_row: Tensor, block: Tensor) -> list[int]:
