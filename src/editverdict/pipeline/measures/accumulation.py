@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
 import numpy as np
+import torch
 
 from editverdict.geometry.accumulation import accumulation_exponent, planted_rates
 from editverdict.geometry.amplification import Amplification
@@ -17,6 +18,7 @@ from editverdict.pipeline.changes import Change, Reach
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.along import Along, along, long_enough, rates, schedule
+from editverdict.pipeline.measures.amplification import amplified
 from editverdict.pipeline.measures.perturbation import method_of, reach, start, units_picture
 from editverdict.pipeline.trial import Trial
 
@@ -170,7 +172,42 @@ def smallest_rise(trial: Trial, case: Case) -> Measurement:
         ),
         _curves(case, "Median R_k against T", {method: middle, "placebo": random}),
     ]
+    for layer in dict.fromkeys((at.edited, at.layers[-1])):
+        picture, table = _along_directions(trial, case, own, placebo, layer)
+        made.pictures.append(picture)
+        made.descriptive.setdefault("directions", {})[str(layer)] = table
     return made
+
+
+def _along_directions(
+    trial: Trial, case: Case, own: Along, placebo: Along, layer: int
+) -> tuple[dict[str, object], dict[str, dict[str, float]]]:
+    """R_k per direction at each T, mean over chains (Figures 2 and 6), and what can be read off the curves."""
+    last = max(own)
+    groups = {f"{case.method}, T = {t}": many for t, many in own.items()}
+    groups[f"placebo, T = {last}"] = placebo[last]
+    spectrum = base.spectra(trial, case.model)[layer].spectrum
+    keep = spectrum.identified
+    sigma = _digits(spectrum.sigma[keep].tolist())
+    curves, table = [], {}
+    for name, many in groups.items():
+        r = torch.stack([amplified(trial, case.model, change, layer).values for change in many]).mean(0)
+        tenths = [float(part.mean()) for part in torch.tensor_split(r, 10)]
+        curves.append({"name": name, "sigma": sigma, "r": _digits(r.tolist())})
+        table[name] = {
+            "first_tenth": tenths[0],
+            "median": float(r.quantile(0.5)),
+            "last_tenth": tenths[-1],
+            "max": float(r.max()),
+            "share_above_one": float((r > 1.0).to(torch.float64).mean()),
+        }
+    title = f"R_k per direction along {case.method} chains, layer {layer}"
+    return {"kind": "amplification", "title": title, "curves": curves, "one": 1.0}, table
+
+
+def _digits(values: Sequence[float]) -> list[float]:
+    """Values as finely as a picture shows them: a curve is d long, and there is one for each T."""
+    return [float(f"{value:.5g}") for value in values]
 
 
 def _seeds(trial: Trial) -> int:

@@ -222,10 +222,17 @@ def mean_r(trial: Trial, case: Case) -> Measurement:
     made.controls["planted-near-null"] = t_interval([planted(c) for c in own])
     made.notes["planted-near-null"] = f"smallest direction planted at {NEAR_NULL:g} σ_1, the changes as measured"
     made.comparators["placebo"] = [over_layers(c, readings["mean"]) for c in placebo]
+    # The columns of Tables 21 to 24 beside the readings; everything over identified directions, then mean over edits.
+    columns = readings | {
+        "min": lambda a: float(a.values.min()),
+        "std": lambda a: float(a.values.std(correction=0)),
+        "num_above_one": lambda a: float((a.values > 1.0).sum()),
+        "share_above_one": lambda a: a.share_above(1.0),
+    }
     made.descriptive["by_layer"] = {
         str(n): {
             name: sum(read(amplified(trial, case.model, c, n)) for c in own) / len(own)
-            for name, read in readings.items()
+            for name, read in columns.items()
         }
         for n in layers
     }

@@ -203,6 +203,18 @@ def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
     made.descriptive["by_layer"] = {
         str(n): primary(s.spectrum.sigma) / s.spectrum.d for n, s in layers.by_layer.items()
     }
+    made.descriptive["table"] = {  # the columns of Tables 1 and 5-8; sigma_min of the identified directions
+        str(n): {
+            "d": s.spectrum.d,
+            "r_eff": primary(s.spectrum.sigma),
+            "r_eff_over_d": primary(s.spectrum.sigma) / s.spectrum.d,
+            "sigma_1": float(s.spectrum.sigma[0]),
+            "sigma_min": float(s.spectrum.sigma[s.spectrum.index_min]),
+            "cond": 1 / geometry.sigma_min_ratio(s.spectrum),
+            "identified": s.spectrum.n_identified,
+        }
+        for n, s in layers.by_layer.items()
+    }
     made.descriptive |= _counts(layers)
     made.pictures.insert(
         0,

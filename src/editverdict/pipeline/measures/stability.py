@@ -94,6 +94,7 @@ def angle_trend(trial: Trial, case: Case) -> Measurement:
     made.controls["growing-rotation"] = _growing(trial, case, lengths)
     made.comparators["placebo"] = [trend(lengths, one) for one in _by_chain(placebo, at.layers, "10")]
     made.descriptive["cosines_by_T_and_k"] = {str(n): table(own, n) for n in at.layers}
+    made.descriptive["k"] = geometry.paper_ks(_width(trial, case.model))
     made.pictures += [
         units_picture(
             case,
