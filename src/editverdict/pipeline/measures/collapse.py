@@ -11,13 +11,7 @@ import torch
 from torch import Tensor
 
 from editverdict.geometry import spectrum as geometry
-from editverdict.inference.intervals import (
-    Estimate,
-    bias_from_fractions,
-    jackknife_interval,
-    seeds_interval,
-    t_interval,
-)
+from editverdict.inference.intervals import Estimate, seeds_interval, spectrum_interval, t_interval
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.random_matrices import marchenko_pastur_quantiles, wishart_singular_values
 from editverdict.pipeline import base
@@ -66,7 +60,7 @@ def estimate(layers: Layers, statistic: Statistic) -> Estimate:
     left = [statistic({layer: s.leave_out[b] for layer, s in own.items()}, n - n // blocks) for b in range(blocks)]
     half = statistic({layer: s.half for layer, s in own.items()}, some.n_half)
     quarter = statistic({layer: s.quarter for layer, s in own.items()}, some.n_quarter)
-    return jackknife_interval(full, left, bias=bias_from_fractions(full, half, quarter))
+    return spectrum_interval(full, left, half, quarter)
 
 
 def gaussian_sigmas(trial: Trial, n: int, d: int) -> list[Tensor]:
