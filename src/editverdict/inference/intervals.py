@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -51,10 +51,22 @@ class Estimate:
     """Estimate minus truth, as far as it is known: one reading, or the least and the largest of several."""
     percentiles: Interval | None = None
     """Seeds only: 5th and 95th percentile of the seeds; shown, never judged."""
+    bounds: Interval | None = None
+    """What the quantity cannot leave (a correlation: -1 and 1); the interval is cut there."""
 
     def record(self) -> dict[str, Any]:
         """What is needed beside the units to compute the interval again; belongs in ``Row.descriptive``."""
-        return {"method": self.method, "resolution": self.resolution, "bias": self.bias}
+        # Lists, not tuples: a row must read back equal to what was written.
+        bias = list(self.bias) if isinstance(self.bias, tuple) else self.bias
+        record = {"method": self.method, "resolution": self.resolution, "bias": bias}
+        return record if self.bounds is None else record | {"bounds": list(self.bounds)}
+
+    def within(self, bounds: Interval) -> Estimate:
+        """The same estimate with its interval cut to what the quantity can be."""
+        if self.interval is None:
+            return replace(self, bounds=bounds)
+        low, high = (min(max(end, bounds[0]), bounds[1]) for end in self.interval)
+        return replace(self, interval=(low, high), bounds=bounds)
 
 
 def missing(level: float = LEVEL, note: str = "no data") -> Estimate:
@@ -114,7 +126,11 @@ def t_interval(units: Sequence[float], level: float = LEVEL, resolution: float =
 
 
 def jackknife_interval(
-    full: float, leave_one_out: Sequence[float], level: float = LEVEL, bias: float | Interval | None = None
+    full: float,
+    leave_one_out: Sequence[float],
+    level: float = LEVEL,
+    bias: float | Interval | None = None,
+    resolution: float = 0.0,
 ) -> Estimate:
     """Delete-block jackknife of a statistic that is not a mean, e.g. of a spectrum.
 
@@ -141,6 +157,8 @@ def jackknife_interval(
     bias
         Estimated bias of ``full`` (estimate minus truth), e.g. from :func:`bias_from_fractions`; a pair is the range
         of several readings.
+    resolution
+        Floor under the spread of the pseudo-values, see :func:`standard_error`.
 
     Raises
     ------
@@ -151,7 +169,7 @@ def jackknife_interval(
     _require_finite((full,), "the statistic on all blocks")
     _require_finite(leave_one_out, "leave-one-out values")
     pseudo = tuple(float(b * full - (b - 1) * value) for value in leave_one_out)
-    return _estimate(pseudo, float(full), level, "jackknife", 0.0, bias)
+    return _estimate(pseudo, float(full), level, "jackknife", resolution, bias)
 
 
 def bias_from_fractions(at_n: float, at_half: float, at_quarter: float) -> float:
@@ -321,15 +339,16 @@ def replayed(
     method: Method = record["method"]
     if method == "jackknife" and value is None:
         return None
-    bias = record.get("bias")
-    return _estimate(
+    bias, bounds = record.get("bias"), record.get("bounds")
+    found = _estimate(
         units,
         value if method == "jackknife" else None,
         level,
         method,
         float(record.get("resolution", 0.0)),
-        tuple(bias) if isinstance(bias, list) else bias,
+        (float(min(bias)), float(max(bias))) if isinstance(bias, list) else bias,
     )
+    return found if bounds is None else found.within((float(bounds[0]), float(bounds[1])))
 
 
 def _estimate(
