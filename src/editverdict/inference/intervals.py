@@ -104,7 +104,9 @@ def standard_error(units: Sequence[float], resolution: float = 0.0) -> float:
     return max(math.sqrt(variance), resolution / math.sqrt(12.0)) / math.sqrt(len(units))
 
 
-def t_interval(units: Sequence[float], level: float = LEVEL, resolution: float = 0.0) -> Estimate:
+def t_interval(
+    units: Sequence[float], level: float = LEVEL, resolution: float = 0.0, bias: float | None = None
+) -> Estimate:
     """Mean over units with a two-sided Student t interval, n - 1 degrees of freedom.
 
     Parameters
@@ -116,13 +118,16 @@ def t_interval(units: Sequence[float], level: float = LEVEL, resolution: float =
     resolution
         Granularity of one unit's value, e.g. 1 / number of prompts per edit; 0 for continuous quantities. See
         :func:`standard_error`. With resolution 0, identical units give an interval of width zero.
+    bias
+        Estimated bias that all units share (estimate minus truth), e.g. of a basis that they are all read in; the
+        interval is the hull of itself and of itself moved by ``-bias``.
 
     Raises
     ------
     ValueError
         Some units are not finite; level or resolution is out of range.
     """
-    return _estimate(units, None, level, "t", resolution, None)
+    return _estimate(units, None, level, "t", resolution, bias)
 
 
 def jackknife_interval(
@@ -219,9 +224,14 @@ def jackknife_bias(full: float, leave_one_out: Sequence[float]) -> float:
 
 
 def spectrum_interval(
-    full: float, leave_one_out: Sequence[float], at_half: float, at_quarter: float, level: float = LEVEL
+    full: float,
+    leave_one_out: Sequence[float],
+    at_half: float,
+    at_quarter: float,
+    level: float = LEVEL,
+    further: Sequence[float] = (),
 ) -> Estimate:
-    """The interval of a statistic of a spectrum: jackknife over blocks of texts, hulled over both readings of the bias.
+    """The interval of a statistic of a spectrum: jackknife over blocks of texts, hulled over all readings of the bias.
 
     On planted spectra (docs/verdict-quality.md) the reading off n, n/2 and n/4 alone left a slope beyond noise, whose
     bias falls like ``n^(-1/2)``, covered in 78% of worlds: one half and one quarter of the blocks are too noisy.
@@ -234,13 +244,15 @@ def spectrum_interval(
         The statistic without each block.
     level
         Confidence level.
+    further
+        What else the bias (estimate minus truth) may be, known from theory.
 
     Raises
     ------
     ValueError
         A value is not finite, or there are fewer than two blocks.
     """
-    readings = (bias_from_fractions(full, at_half, at_quarter), jackknife_bias(full, leave_one_out))
+    readings = (bias_from_fractions(full, at_half, at_quarter), jackknife_bias(full, leave_one_out), *further)
     return jackknife_interval(full, leave_one_out, level, (min(readings), max(readings)))
 
 

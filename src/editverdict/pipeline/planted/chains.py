@@ -72,11 +72,11 @@ def _base(seed: int | np.random.Generator) -> Spectrum:
 
 def _plant(rng: np.random.Generator) -> Plant:
     walk = Walk(
-        coherence=float(rng.choice([0.0, 1.0, rng.uniform(0.02, 0.6)])),
+        coherence=float(rng.choice([0.0, 1.0, rng.uniform(0.02, 0.6)], p=[0.15, 0.15, 0.7])),
         growth=float(rng.choice([0.0, rng.uniform(-0.3, 0.5)])),
-        spread=float(rng.choice([0.05, 0.15, 0.4])),
+        spread=float(rng.choice([0.05, 0.15, 0.3])),
     )
-    chains = int(rng.choice([6, 6, 12]))
+    chains = int(rng.choice([6, 12]))
     limit = walk.limit(walk.sizes(LIMIT_CHAINS, np.random.default_rng(13)))
     tokens = _token_variance(walk)
 

@@ -18,18 +18,24 @@ from statistics import median
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
-from editverdict.geometry.amplification import Amplification, amplification, isotropic_changes, proportional_changes
+from editverdict.geometry.amplification import (
+    Amplification,
+    amplification,
+    isotropic_changes,
+    proportional_changes,
+    slopes_without_blocks,
+)
 from editverdict.geometry.perturbation import relative_change
 from editverdict.geometry.spectrum import power_law
-from editverdict.inference.intervals import seeds_interval, t_interval
+from editverdict.inference.intervals import jackknife_bias, seeds_interval, t_interval
+from editverdict.numerics.moments import BlockMoments
 from editverdict.numerics.random_matrices import standard_normal
-from editverdict.numerics.spectrum import Spectrum, sample_spectrum
+from editverdict.numerics.spectrum import Spectrum, sample_spectrum, spectrum_of
 from editverdict.pipeline.planted.worlds import Drawn, Family, Plant, PlantedControl
 
-D, EDITS, TOKENS, BASE_SAMPLES, SEEDS = 32, 20, 192, 1600, 20
+D, EDITS, TOKENS, BASE_SAMPLES, BLOCKS, SEEDS = 32, 20, 192, 1600, 20, 20
 LIMIT_EDITS = 20_000
 """Edits in the computation of a limit that has no closed form."""
 ABS_NORMAL = math.sqrt(2.0 / math.pi)
@@ -38,7 +44,7 @@ ABS_NORMAL = math.sqrt(2.0 / math.pi)
 
 # --------------------------------------------------------------------------- size of the change
 def _norm_plant(rng: np.random.Generator) -> Plant:
-    truth, spread = float(rng.uniform(0.03, 0.25)), float(rng.choice([0.1, 0.3, 0.5]))
+    truth, spread = float(rng.uniform(0.05, 0.2)), float(rng.choice([0.1, 0.3, 0.5]))
     direction = str(rng.choice(["isotropic", "tail-aligned", "proportional to sigma"]))
     power = {"isotropic": 0.0, "tail-aligned": -0.5, "proportional to sigma": 1.0}[direction]
     sigma = power_law(D, 0.7)
@@ -88,7 +94,7 @@ SMALL_PERTURBATION = Family(
     unit="edit",
     min_units=20,
     ops=("<=",),
-    edges=(0.005, 0.5),
+    edges=(0.005, 0.25),
     plant=_norm_plant,
 )
 
@@ -120,16 +126,22 @@ class Law:
         own = self.size_spread * rng.standard_normal((edits, 1)) + self.jitter * rng.standard_normal((edits, D))
         return np.asarray(np.exp(powers * log_sigma + own))
 
-    def observed(self, scale: float, rng: np.random.Generator) -> list[Amplification]:
-        """R_k of all edits, on a base spectrum from a finite sample."""
-        sigma = power_law(D, self.decay)
-        spectrum = sample_spectrum(standard_normal((BASE_SAMPLES, D), rng) * sigma)
+    def observed(self, scale: float, rng: np.random.Generator) -> tuple[list[Amplification], Tensor]:
+        """R_k of all edits, on a base spectrum from a finite sample; singular values without each block of that."""
+        blocks = BlockMoments(D, BLOCKS)
+        states = standard_normal((BASE_SAMPLES, D), rng) * power_law(D, self.decay)
+        for number, part in enumerate(states.tensor_split(BLOCKS)):
+            blocks.update(number, part)
+        spectrum = spectrum_of(blocks.total())
+        leave_out = torch.stack([spectrum_of(blocks.without(number)).sigma for number in range(BLOCKS)])
         sizes = torch.from_numpy(scale * self.components(EDITS, rng))
-        return [amplification(spectrum, standard_normal((TOKENS, D), rng) * row) for row in sizes]
+        return [amplification(spectrum, standard_normal((TOKENS, D), rng) * row) for row in sizes], leave_out
 
 
-def _law(rng: np.random.Generator) -> Law:
-    power = float(rng.choice([0.0, 1.0, rng.uniform(-0.4, 0.0), rng.uniform(0.0, 1.2)]))
+def _law(rng: np.random.Generator, *, between: bool = False) -> Law:
+    """A law of any kind, or (``between``) seldom one of those that the controls are made of."""
+    chances = [0.05, 0.05, 0.05, 0.85] if between else [0.25, 0.25, 0.25, 0.25]
+    power = float(rng.choice([0.0, 1.0, rng.uniform(-0.4, 0.0), rng.uniform(0.05, 0.95)], p=chances))
     return Law(
         decay=float(rng.uniform(0.6, 1.2)),
         power=power,
@@ -148,11 +160,12 @@ def _slope_error(law: Law) -> float:
 
 
 def _slope_plant(rng: np.random.Generator, *, of_r: bool) -> Plant:
-    law = _law(rng)
+    law = _law(rng, between=of_r)
 
     def draw(rng: np.random.Generator) -> Drawn:
-        found = law.observed(0.1, rng)
-        return Drawn(t_interval([_slope(one, of_r) for one in found]))
+        found, leave_out = law.observed(0.1, rng)
+        bias = jackknife_bias(*slopes_without_blocks(found, leave_out))
+        return Drawn(t_interval([_slope(one, of_r) for one in found], bias=bias))
 
     return Plant(law.label, law.power - float(of_r), _slope_error(law), draw)
 
@@ -208,11 +221,10 @@ def _share_plant(rng: np.random.Generator) -> Plant:
     scale = math.exp(-level) / ABS_NORMAL
     limit = np.random.default_rng(11)
     r = ABS_NORMAL * scale * law.components(LIMIT_EDITS, limit) * np.exp(-log_sigma)
-    # Given its edit, a direction of a finite sample lies above 1 with a probability; of infinitely many tokens, or not.
     shares = (r > 1.0).mean(axis=1)
 
     def draw(rng: np.random.Generator) -> Drawn:
-        found = law.observed(scale, rng)
+        found, _ = law.observed(scale, rng)
         idle = PlantedControl("no-op", "negative", t_interval([0.0] * EDITS))
         huge = PlantedControl("unpaired", "positive", t_interval([1.0] * EDITS))
         return Drawn(t_interval([one.share_above(1.0) for one in found], resolution=1.0 / D), (idle, huge))
@@ -231,9 +243,3 @@ SHARE_ABOVE_ONE = Family(
     edges=(0.02, 0.98),
     plant=_share_plant,
 )
-
-
-def chance_above(r: np.ndarray, samples: int) -> np.ndarray:
-    """Probability that a mean of ``samples`` absolute normal values, of expectation r, exceeds 1 (normal limit)."""
-    spread = r * math.sqrt((1.0 / ABS_NORMAL**2 - 1.0) / samples)
-    return np.asarray(stats.norm.sf((1.0 - r) / spread))

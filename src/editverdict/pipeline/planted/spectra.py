@@ -17,8 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editverdict.geometry.spectrum import decay_slope, excess_decay, exp_entropy, planted_half_rank, power_law
-from editverdict.inference.intervals import spectrum_interval, seeds_interval
+from editverdict.geometry.spectrum import (
+    decay_slope,
+    excess_decay,
+    exp_entropy,
+    null_decay,
+    planted_half_rank,
+    power_law,
+)
+from editverdict.inference.intervals import Estimate, seeds_interval, spectrum_interval
 from editverdict.numerics.moments import BlockMoments, Moments
 from editverdict.numerics.random_matrices import wishart_singular_values
 from editverdict.pipeline.planted.worlds import Drawn, Family, Plant, PlantedControl
@@ -91,7 +98,7 @@ def _sigma(moments: Moments) -> Tensor:
     return torch.linalg.eigvalsh(moments.scatter()).flip(0).clamp_min(0.0).sqrt()
 
 
-def estimated(states: list[Tensor], statistic: Statistic) -> tuple[Drawn, list[Tensor]]:
+def estimated(states: list[Tensor], name: str) -> Estimate:
     """The estimate as the pipeline makes it: delete-block jackknife, bias from n, n/2 and n/4, median over layers."""
     by_layer = []
     for x in states:
@@ -99,18 +106,19 @@ def estimated(states: list[Tensor], statistic: Statistic) -> tuple[Drawn, list[T
         for number, part in enumerate(x.tensor_split(BLOCKS)):
             blocks.update(number, part)
         by_layer.append(blocks)
+    statistic = STATISTICS[name]
 
     def reduced(choose: Callable[[BlockMoments], Moments]) -> float:
         chosen = [choose(blocks) for blocks in by_layer]
         return median(statistic(_sigma(m), m.n) for m in chosen)
 
-    estimate = spectrum_interval(
+    return spectrum_interval(
         reduced(lambda b: b.total()),
         [reduced(lambda b, i=i: b.without(i)) for i in range(BLOCKS)],  # type: ignore[misc]
         reduced(lambda b: b.first_fraction(0.5)),
         reduced(lambda b: b.first_fraction(0.25)),
+        further=[-null_decay(SAMPLES, D)] if name == "decay" else [],
     )
-    return Drawn(estimate), [_sigma(b.total()) for b in by_layer]
 
 
 @lru_cache(maxsize=256)
@@ -143,7 +151,7 @@ def _truth(shape: Shape, name: str) -> float:
 def _plant(shape: Shape, name: str) -> Plant:
     def draw(rng: np.random.Generator) -> Drawn:
         states = [sample(torch.tensor(s, dtype=torch.float64), shape.spread, rng) for s in shape.sizes]
-        return estimated(states, STATISTICS[name])[0]
+        return Drawn(estimated(states, name))
 
     return Plant(shape.label, _truth(shape, name), _error(shape, name), draw)
 

@@ -165,6 +165,8 @@ def region_around(family: Family, plant: Plant, rng: np.random.Generator) -> Reg
     room = {-1.0: (plant.truth - low) / plant.error, 1.0: (high - plant.truth) / plant.error}
     start, end, _ = _BANDS[int(rng.choice(len(_BANDS), p=[share for *_, share in _BANDS]))]
     sides = [side for side in room if room[side] > start and min(room.values()) >= 0.0]
+    # A side with hardly any room beyond the start of a band would squeeze all of its worlds against that start.
+    sides = [side for side in sides if room[side] > 2.0 * start] or sides
     if sides:
         side = float(rng.choice(sides))
         edge = plant.truth + side * float(rng.uniform(start, min(end, room[side]))) * plant.error
