@@ -28,6 +28,7 @@ lint: $(STAMP)
 # What editing costs, as ratios measured side by side in one run; about a quarter of an hour.
 bench: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python bench/run.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/verdict_quality.py
 
 # EasyEdit's ROME, MEMIT and AlphaEdit beside ours; needs EasyEdit's environment (docs/easyedit.md).
 bench-peers: $(STAMP)

@@ -1,7 +1,7 @@
 """`make bench`: how often verdicts are right, on synthetic worlds whose answer is known.
 
-Every world goes through the project's own estimators, controls and decision rule (`editverdict.pipeline.planted`). Prints
-the table and writes it to docs/verdict-quality.md. Exit code 1 if a target is missed.
+Every world goes through the project's own estimators, controls and decision rule (`editverdict.pipeline.planted`).
+Prints the table and writes it to docs/verdict-quality.md. Exit code 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from editverdict.inference.pvalues import alpha
 from editverdict.inference.intervals import LEVEL
+from editverdict.inference.pvalues import alpha
 from editverdict.pipeline.planted.quality import (
     COVERAGE_WITHIN,
     DECISIVE_AT_LEAST,
@@ -74,12 +74,12 @@ Synthetic worlds whose answer is known, judged by the project's own estimators, 
 {outcome}
 
 - Nominal coverage of every interval: {100 * LEVEL:g}%; one-sided α of every decision: {alpha(LEVEL):g}.
-- The truth of a world is a closed form, or a computation in the limit of infinite data; the true standard error is one, too, or
-  the root mean square error about the truth over repeated sampling (so that a bias counts as an error).
+- The truth of a world is a closed form, or a computation in the limit of infinite data; so is the true standard error,
+  or it is the root mean square error about the truth over repeated sampling (so that a bias counts as an error).
 - *Near*: truth within 2 true standard errors of the threshold. *Well-powered*: at least 4 away; distances of these are
   uniform from 4 to 40, or to where the controls would no longer be in order.
-- Targets: wrong decisive verdicts at most {100 * WRONG_AT_MOST:g}% of worlds, decisive at least {100 * DECISIVE_AT_LEAST:g}% of the well-powered,
-  coverage {100 * LEVEL:g}% within {100 * COVERAGE_WITHIN:g} points.
+- Targets: wrong decisive verdicts at most {100 * WRONG_AT_MOST:g}% of worlds, decisive at least
+  {100 * DECISIVE_AT_LEAST:g}% of the well-powered, coverage {100 * LEVEL:g}% within {100 * COVERAGE_WITHIN:g} points.
 
 {markdown_table(["hypothesis", "worlds", "near", "wrong decisive", "decisive among well-powered", "coverage"], rates)}
 
@@ -89,15 +89,16 @@ Synthetic worlds whose answer is known, judged by the project's own estimators, 
 
 ## Well-powered worlds by number of units
 
-An exact {100 * LEVEL:g}% interval over 6 units is 4.03 standard errors wide to each side, so that it decides one case in two that lies
-exactly 4 away; the last column is what such an interval would decide of these very worlds, were their units normal.
+An exact {100 * LEVEL:g}% interval over 6 units is 4.03 standard errors wide to each side, so that it decides one
+case in two that lies exactly 4 away; the last column is what such an interval would decide of these very worlds, were
+their units normal.
 
 {markdown_table(["hypothesis", "units", "well-powered", "decisive", "an exact t interval"], units)}
 
 ## What was run
 
-`bench/verdict_quality.py --worlds {worlds} --seed {seed}`: {sum(t.worlds for t in tallies)} worlds in {seconds:.0f} s on one thread
-({platform.machine()}, Python {platform.python_version()}, torch {torch.__version__.partition("+")[0]}).
+`bench/verdict_quality.py --worlds {worlds} --seed {seed}`: {sum(t.worlds for t in tallies)} worlds in {seconds:.0f} s
+on one thread ({platform.machine()}, Python {platform.python_version()}, torch {torch.__version__.partition("+")[0]}).
 """
 
 

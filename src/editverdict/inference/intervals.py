@@ -143,9 +143,9 @@ def jackknife_interval(
     (Efron and Stein, Ann. Statist. 9 (1981) 586-596). The stored units are the pseudo-values
     ``B * full - (B - 1) * theta_(-b)``, whose standard error of the mean is the same number.
 
-    With a known ``bias`` the interval becomes the hull of itself and of itself moved by ``-bias`` (by both, if there are
-    two readings), so that it covers both the plug-in estimate and the corrected one: the bias is itself only roughly
-    known.
+    With a known ``bias`` the interval becomes the hull of itself and of itself moved by ``-bias`` (by both, if there
+    are two readings), so that it covers both the plug-in estimate and the corrected one: the bias is itself only
+    roughly known.
 
     The jackknife needs a statistic that is smooth in the moments (entropy of the spectrum, slope, log-variance). For
     extremes and order statistics (smallest singular value, medians) its standard error is not consistent with single
@@ -211,7 +211,8 @@ def jackknife_bias(full: float, leave_one_out: Sequence[float]) -> float:
 
     Quenouille's ``J = (B - 1) (mean_b theta_(-b) - full)`` is the bias where that falls like 1/n. Of a bias that falls
     like ``n^-p`` it is the share p, so twice J is what it may be at most under the bound p >= 1/2 of
-    :func:`bias_from_fractions`. All blocks enter it, so it is far less noisy than a reading off one half and one quarter.
+    :func:`bias_from_fractions`. All blocks enter it, so it is far less noisy than a reading off one half and one
+    quarter.
 
     Raises
     ------

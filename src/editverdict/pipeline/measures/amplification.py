@@ -86,9 +86,7 @@ def _slope_claim(trial: Trial, case: Case, slope: Callable[[Amplification], floa
     def base_bias(layer: int) -> float:
         """What the finite base sample does to every slope alike."""
         found = [amplified(trial, case.model, change, layer) for change in own]
-        return jackknife_bias(
-            *geometry.slopes_without_blocks(found, base.spectra(trial, case.model)[layer].leave_out)
-        )
+        return jackknife_bias(*geometry.slopes_without_blocks(found, base.spectra(trial, case.model)[layer].leave_out))
 
     made = start(trial, case, own, f"{len(own)} single edits")
     made.definitions = {

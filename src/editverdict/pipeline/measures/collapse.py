@@ -52,7 +52,7 @@ def layers_of(trial: Trial, model_id: str, *, exact: bool = True) -> Layers:
 
 
 def estimate(layers: Layers, statistic: Statistic, bias: Sequence[float] = ()) -> Estimate:
-    """Jackknife over blocks of texts, with the bias read off n, n/2 and n/4, off the blocks, and ``bias`` from theory."""
+    """Jackknife over blocks of texts; the bias is read off n, n/2, n/4 and the blocks; ``bias``: what theory adds."""
     own = layers.by_layer
     some = next(iter(own.values()))
     n, blocks = some.spectrum.n, len(some.leave_out)

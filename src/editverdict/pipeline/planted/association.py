@@ -69,7 +69,9 @@ def _error(link: Link) -> float:
 def _plant(rng: np.random.Generator) -> Plant:
     chains = int(rng.choice(list(CHAINS), p=list(CHAINS.values())))
     link = Link(chains, float(rng.choice(LINKS)), float(rng.choice([0.0, 0.5, 0.9])))
-    return Plant(link.label, link.truth, _error(link), lambda rng: Drawn(association_interval(*link.sides(rng))))
+    return Plant(
+        link.label, link.truth, lambda: _error(link), lambda rng: Drawn(association_interval(*link.sides(rng)))
+    )
 
 
 def spearman_over_steps(link: Link, seed: int) -> float:
@@ -80,7 +82,7 @@ def spearman_over_steps(link: Link, seed: int) -> float:
 
 ASSOCIATION = Family(
     name="correlation: association within T",
-    quantities=(),
+    quantities=("performance_association", "performance_association_but_gen", "reliability_association"),
     describes="association within T of change and performance",
     unit="chain",
     min_units=6,

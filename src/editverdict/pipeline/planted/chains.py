@@ -85,7 +85,7 @@ def _plant(rng: np.random.Generator) -> Plant:
         return Drawn(t_interval([walk.observed(spectrum, row, rng) for row in walk.sizes(chains, rng)]))
 
     error = math.sqrt((float(limit.var(ddof=1)) + tokens) / chains)
-    return Plant(f"{walk.label}, {chains} chains", float(limit.mean()), error, draw)
+    return Plant(f"{walk.label}, {chains} chains", float(limit.mean()), lambda: error, draw)
 
 
 def _token_variance(walk: Walk) -> float:

@@ -79,7 +79,7 @@ def _plant(rng: np.random.Generator) -> Plant:
         return Drawn(t_interval(units), (broken,))
 
     label = f"{chains} chains, spread {spread / angle:.2g} of the angle"
-    return Plant(label, mean_cosine(angle, spread), cosine_error(angle, spread, chains), draw)
+    return Plant(label, mean_cosine(angle, spread), lambda: cosine_error(angle, spread, chains), draw)
 
 
 @lru_cache(maxsize=1)

@@ -1,9 +1,9 @@
 """Planted spectra: how collapsed are hidden states (Assumption 4.1)?
 
-Samples are Gaussian with a population spectrum of known shape: a power law, a plateau with a step, exact null directions
-on top of a power law, or isotropic noise (whose sample spectrum is that of Marchenko and Pastur). Tokens of a text share
-a random weight per direction, so that tokens are not independent and only blocks of texts are. The truth is the
-statistic of the *population* spectrum, three layers of which are reduced to their median.
+Samples are Gaussian with a population spectrum of known shape: a power law, a plateau with a step, exact null
+directions on top of a power law, or isotropic noise (whose sample spectrum is that of Marchenko and Pastur). Tokens of
+a text share a random weight per direction, so that tokens are not independent and only blocks of texts are. The truth
+is the statistic of the *population* spectrum, three layers of which are reduced to their median.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def estimated(states: list[Tensor], name: str) -> Estimate:
 @lru_cache(maxsize=256)
 def _error(shape: Shape, name: str) -> float:
     """Root mean square error of the plug-in estimate over repeated sampling: its bias counts as well."""
-    truth =  _truth(shape, name)
+    truth = _truth(shape, name)
     rng = np.random.default_rng(7)
     values = []
     for _ in range(ERROR_DRAWS):
@@ -153,7 +153,7 @@ def _plant(shape: Shape, name: str) -> Plant:
         states = [sample(torch.tensor(s, dtype=torch.float64), shape.spread, rng) for s in shape.sizes]
         return Drawn(estimated(states, name))
 
-    return Plant(shape.label, _truth(shape, name), _error(shape, name), draw)
+    return Plant(shape.label, _truth(shape, name), lambda: _error(shape, name), draw)
 
 
 @lru_cache(maxsize=4)

@@ -9,7 +9,8 @@ controls allow).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -53,9 +54,14 @@ class Plant:
     """What is planted, in words."""
     truth: float
     """The quantity in the limit of infinite data."""
-    error: float
-    """True standard error of the estimate, in the unit of the quantity."""
+    true_error: Callable[[], float]
+    """Gives the true standard error of the estimate, in the unit of the quantity; a simulation, where it must be."""
     draw: Callable[[np.random.Generator], Drawn]
+
+    @cached_property
+    def error(self) -> float:
+        """True standard error of the estimate."""
+        return self.true_error()
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Family:
     edges: tuple[float, float]
     """Where an edge of the region may lie so that the controls are in order."""
     plant: Callable[[np.random.Generator], Plant]
-    controls: Callable[[], tuple[PlantedControl, ...]] = field(default=tuple)  # type: ignore[assignment]
+    controls: Callable[[], tuple[PlantedControl, ...]] = lambda: ()
     """Controls that do not depend on the draw."""
     width: float = 0.0
     """Width of a ``within`` region."""
