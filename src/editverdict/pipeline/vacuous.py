@@ -181,10 +181,10 @@ def _synthetic(claim: ClaimSpec, seed: int) -> Iterator[_Trial]:
     for control in deciding(claim):
         wrong = maker.estimate(maker.units(sides.side(not shows(control))[0]))
         open_ = maker.estimate(maker.across())
-        for word, instead, verdict in (("wrong", wrong, "invalid"), ("undecided", open_, "inconclusive")):
+        for word, instead, verdict in (("a wrong", wrong, "invalid"), ("an undecided", open_, "inconclusive")):
             made = maker.measurement(good)
             made.controls[control.name] = instead
-            yield maker.trial(f"a {word} control '{control.name}'", made, verdict)
+            yield maker.trial(f"{word} control '{control.name}'", made, verdict)
         made = maker.measurement(good)
         del made.controls[control.name]
         yield maker.trial(f"control '{control.name}' left unmeasured", made, "inconclusive")

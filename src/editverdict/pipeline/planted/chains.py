@@ -25,7 +25,7 @@ from editverdict.pipeline.planted.worlds import Drawn, Family, Plant, PlantedCon
 
 D, TOKENS, BASE_SAMPLES, SEEDS = 32, 192, 1600, 20
 SCHEDULE = (1, 2, 5, 10)
-LIMIT_CHAINS = 40_000
+LIMIT_CHAINS = 15_000
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _plant(rng: np.random.Generator) -> Plant:
 
 def _token_variance(walk: Walk) -> float:
     """Variance of a chain's exponent that finite tokens add: by simulation of one direction's pooled change."""
-    rng, chains = np.random.default_rng(17), 400
+    rng, chains = np.random.default_rng(17), 200
     sizes = walk.growth * np.log(np.arange(1, SCHEDULE[-1] + 1))
     own = np.cumsum(np.exp(sizes)[:, None] * rng.standard_normal((chains, SCHEDULE[-1], TOKENS)), axis=1)
     shared = np.cumsum(np.exp(sizes))[:, None] * rng.standard_normal((chains, 1, TOKENS))
