@@ -54,7 +54,7 @@ def _normal(truth: float, shrink: float = 1.0, shift: float = 0.0) -> Family:
 
 
 def test_the_count_sees_a_bad_interval() -> None:
-    """An interval a tenth as wide as it should be, and a biased estimate, miss the targets; an honest one meets them."""
+    """An interval a tenth as wide as it should be, and a biased estimate, miss the targets."""
     assert quality.run(_normal(0.3), range(400)).misses() == []
     narrow, biased = (
         quality.run(_normal(0.3, shrink=0.1), range(400)),
