@@ -207,8 +207,11 @@ def _planted(claim: ClaimSpec, seed: int) -> Iterator[_Trial]:
         plant = clear_plant(family, region_of(claim), answer, seed)
         if plant is None:
             continue
+        found = plant.draw(np.random.default_rng(seed)).estimate
+        if found.n_units < claim.min_units:
+            continue  # the claim asks for more units than the family has
         made = maker.measurement(maker.units(maker.sides.side(answer == "supported")[0]))
-        made.definitions[claim.primary.name] = plant.draw(np.random.default_rng(seed)).estimate
+        made.definitions[claim.primary.name] = found
         yield replace(
             maker.trial(f"a planted world ({plant.label}, truth {plant.truth:.3g})", made, answer), planted=True
         )

@@ -185,7 +185,7 @@ def test_a_plain_plant_is_found_for_a_region() -> None:
     for answer in ("supported", "refuted"):
         plant = quality.clear_plant(rotations.LARGEST_ANGLE, region, answer, 0)  # type: ignore[arg-type]
         assert plant is not None and true_answer(region, plant.truth) == answer
-        assert quality.edge_distance(region, plant.truth) > 6 * plant.error
+        assert quality.edge_distance(region, plant.truth) > 8 * plant.error
     assert quality.clear_plant(rotations.LARGEST_ANGLE, Region(op="<=", threshold=-2.0), "supported", 0) is None
     assert quality.family_of("leading_subspace_cosine") is rotations.LARGEST_ANGLE
     assert quality.family_of("no such quantity") is None

@@ -52,7 +52,8 @@ def _norm_plant(rng: np.random.Generator) -> Plant:
     def draw(rng: np.random.Generator) -> Drawn:
         base = [torch.from_numpy(rng.standard_normal((TOKENS, D))) * sigma for _ in range(3)]
         sizes = truth * np.exp(spread * rng.standard_normal(EDITS) - spread**2 / 2)
-        units, gross = [], []
+        units: list[float] = []
+        gross: list[float] = []
         for size in sizes:
             changes = [_of_mean_norm(sigma**power, size * factor, rng) for factor in (1.3, 1.0, 0.7)]
             units.append(_relative(base, changes, sigma))

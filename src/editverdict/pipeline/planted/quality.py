@@ -58,7 +58,7 @@ CHANCE = 1e-3
 """A fast run misses a target only where so rare a count, or a rarer one, would have to be chance."""
 DECISIVE = ("supported", "refuted")
 _PLANTS_TRIED = 400
-_CLEAR = 6.0
+_CLEAR = 8.0
 
 
 @dataclass(frozen=True)

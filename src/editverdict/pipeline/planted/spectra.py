@@ -95,7 +95,8 @@ def sample(sizes: Tensor, spread: float, rng: np.random.Generator) -> Tensor:
 
 
 def _sigma(moments: Moments) -> Tensor:
-    return torch.linalg.eigvalsh(moments.scatter()).flip(0).clamp_min(0.0).sqrt()
+    values: Tensor = torch.linalg.eigvalsh(moments.scatter())
+    return values.flip(0).clamp_min(0.0).sqrt()
 
 
 def estimated(states: list[Tensor], name: str) -> Estimate:
