@@ -30,8 +30,14 @@ SpecsOption = Annotated[
 
 
 @app.command()
-def validate(specs: SpecsOption = None) -> None:
-    """Check every spec and report all problems of all files together."""
+def validate(
+    specs: SpecsOption = None,
+    vacuous: Annotated[
+        bool,
+        typer.Option("--vacuous", help="Also feed every claim synthetic measurements: can it fail, can it be won?"),
+    ] = False,
+) -> None:
+    """Check every spec and report all problems of all files together; with --vacuous, exit 1 if a claim cannot fail."""
     from editverdict import bundle
     from editverdict.pipeline.setup import load_library
 
@@ -40,6 +46,15 @@ def validate(specs: SpecsOption = None) -> None:
         kind: len(getattr(library, kind)) for kind in ("claims", "models", "methods", "datasets", "corpora", "profiles")
     }
     say("specs are sound: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    if vacuous:
+        from editverdict.pipeline.vacuous import try_claims
+
+        outcome = try_claims(library.claims.values())
+        for finding in outcome.findings:
+            say(f"{library.places['claims', finding.claim]}: {finding}")
+        tried = f"{outcome.claims} claims tried on {outcome.measurements} synthetic measurements"
+        say(f"{tried} ({outcome.worlds} of planted worlds): {len(outcome.findings)} findings")
+        raise typer.Exit(1 if outcome.findings else 0)
 
 
 @app.command()

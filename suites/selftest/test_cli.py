@@ -125,6 +125,27 @@ def write(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
+def test_vacuous_claims_are_named(cli: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim that cannot fail and one without a range, with their places; the sound one beside them is not named."""
+    from editverdict.pipeline import vacuous
+
+    monkeypatch.setattr(vacuous, "family_of", lambda quantity: None)  # planted worlds have tests of their own
+    ranged = CLAIM.replace("    subject", "    range: [0, 1]\n    subject")
+    hollow = '{op: ">=", threshold: 0, origin: ours, rationale: anything goes}'
+    texts = [
+        ranged.format(id="fine-one", min_units=4, expect=EXPECT),
+        ranged.format(id="hollow", min_units=4, expect=hollow),
+        CLAIM.format(id="open", min_units=4, expect=EXPECT),
+    ]
+    mine = write(tmp_path / "mine", {f"claims/{i}.yaml": text for i, text in enumerate(texts)})
+    done = cli("validate", "--vacuous", "--specs", mine)
+    assert done.code == 1 and done.err == ""
+    assert re.search(r"1\.yaml:2: hollow: cannot fail: .* >= 0 ", done.out)
+    assert re.search(r"2\.yaml:2: open: no 'range'", done.out) and "fine-one:" not in done.out
+    assert "2 findings" in done.out
+    assert cli("validate", "--vacuous").code == 0
+
+
 def test_our_own_specs_are_sound(cli: Callable[..., Done]) -> None:
     done = cli("validate")
     assert done.code == 0 and done.err == ""

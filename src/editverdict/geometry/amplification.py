@@ -15,6 +15,7 @@ ignores direction (Theorem 4.5's regime).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -145,6 +146,37 @@ class Amplification:
     def decile_means(self) -> Tensor:
         """``[10]`` mean R_k in each tenth of the identified directions, strongest first; NaN where a tenth is empty."""
         return torch.stack([part.mean() for part in torch.tensor_split(self.values, 10)])
+
+
+def slopes_without_blocks(found: Sequence[Amplification], leave_out: Tensor) -> tuple[float, list[float]]:
+    """Mean exponent over several perturbations, with the spectrum of the whole base sample and without each block.
+
+    All perturbations are read in one basis, so an error of that basis is one that no number of edits averages out: a
+    finite sample spreads the singular values, which makes every slope on them too small (by about d/n of itself). What
+    leaving out blocks does to the slope tells how much. The slope of ``log R_k`` differs from the exponent by one
+    exactly, so this serves both.
+
+    Parameters
+    ----------
+    found
+        Amplifications by one spectrum.
+    leave_out
+        ``[blocks, d]`` singular values without each block of the base sample.
+
+    Raises
+    ------
+    ValueError
+        There is no perturbation, or fewer than three directions are identified and moved by all of them.
+    """
+    if not found:
+        raise ValueError("no perturbations: a mean slope is undefined")
+    keep = found[0].identified.clone()
+    for one in found:
+        keep &= one.identified & (one.c > 0.0)
+    keep &= (leave_out > 0.0).all(dim=0)
+    y = torch.stack([one.c[keep].log() for one in found]).mean(dim=0).exp()
+    left = [loglog_slope(row[keep], y).slope for row in leave_out]
+    return loglog_slope(found[0].sigma[keep], y).slope, left
 
 
 def from_components(spectrum: Spectrum, components: Tensor, pooling: Pooling = "mean_abs") -> Amplification:

@@ -107,8 +107,22 @@ def excess_decay(sigma: Tensor, n: int, lo: float = 0.05, hi: float = 0.95) -> f
     ValueError
         As :func:`decay_slope`; also where n is too small for d (the law itself has zeros in the range).
     """
-    null = marchenko_pastur_quantiles(n, sigma.numel())
-    return decay_slope(sigma, lo, hi).slope - decay_slope(null, lo, hi).slope
+    return decay_slope(sigma, lo, hi).slope - null_decay(n, sigma.numel(), lo, hi)
+
+
+def null_decay(n: int, d: int, lo: float = 0.05, hi: float = 0.95) -> float:
+    """:func:`decay_slope` of the Marchenko-Pastur law: what sampling alone makes of an isotropic spectrum.
+
+    Sampling spreads a spectrum that is not isotropic less, so that subtracting all of this takes too much off: beyond
+    noise, its true slope lies between :func:`excess_decay` and that plus this. Minus this number is therefore one
+    reading of the bias of :func:`excess_decay`.
+
+    Raises
+    ------
+    ValueError
+        As :func:`excess_decay`.
+    """
+    return decay_slope(marchenko_pastur_quantiles(n, d), lo, hi).slope
 
 
 def sigma_min_ratio(spectrum: Spectrum, directions: Directions = "identified") -> float:

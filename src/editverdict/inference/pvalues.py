@@ -2,8 +2,8 @@
 
 One-sided Student t tests over the row's units against the edge of the expected region. They agree with the interval: a
 two-sided interval of level L lies outside a one-sided region exactly if the p value of refutation is below (1 - L) / 2
-(:func:`alpha`). A jackknife bias is allowed for as in the interval: the larger of the p values at the estimate and at
-the corrected estimate counts.
+(:func:`alpha`). A jackknife bias is allowed for as in the interval: the largest of the p values at the estimate and at
+the corrected estimates counts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy import stats
 
 from editverdict.inference import regions
 from editverdict.inference.corrections import holm
-from editverdict.inference.intervals import ESTIMATION_KEY, standard_error, t_quantile
+from editverdict.inference.intervals import ESTIMATION_KEY, bias_shifts, standard_error, t_quantile
 from editverdict.inference.rows import Row
 
 
@@ -97,8 +97,7 @@ def _centres_and_error(row: Row) -> tuple[tuple[float, ...], float]:
     if estimate is None or interval is None:
         raise ValueError(f"row {row.case} has no interval")
     if isinstance(record, dict) and len(row.units) >= 2:
-        bias = record.get("bias")
-        centres = (estimate,) if bias is None else (estimate, estimate - float(bias))
+        centres = tuple(estimate + shift for shift in bias_shifts(record.get("bias")))
         return centres, standard_error(row.units, float(record.get("resolution", 0.0)))
     # Without the record of how the interval arose, the stored interval itself is the evidence.
     half = (interval[1] - interval[0]) / 2

@@ -10,6 +10,15 @@ controls, the validity checks and the rival definitions. The first rule that app
 5. a negative or positive control is undecided      -> inconclusive, naming it
 6. the interval lies inside / outside / across the expected region -> supported / refuted / inconclusive
 
+How sure a decision is
+----------------------
+Intervals are two-sided with a nominal coverage of 99% (:data:`editverdict.inference.intervals.LEVEL`). A region with
+one threshold is decided wrongly only if the interval misses the truth on one side, so every decision has a one-sided
+alpha of 0.005 (:func:`editverdict.inference.pvalues.alpha`); so has each end of ``within``, where support needs both
+(two one-sided tests, so alpha stays 0.005). That is the error of one case; claims over several cases correct for their
+number (:mod:`editverdict.inference.claims`). What intervals really cover, and how often verdicts are wrong, is measured
+on synthetic worlds with known answers: docs/verdict-quality.md.
+
 Failing to reject is never a refutation: a straddling interval is inconclusive whatever its centre.
 
 ``depends_on_definition`` asks whether the printed verdict would be another under a rival reading of the paper's words.

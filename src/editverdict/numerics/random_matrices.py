@@ -6,6 +6,7 @@ Randomness comes in as an argument everywhere: an integer, or a numpy ``Generato
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -99,6 +100,7 @@ def marchenko_pastur_quantiles(n: int, d: int, k: Sequence[int] | Tensor | None 
     return torch.from_numpy(np.where(index <= few, value, 0.0))
 
 
+@lru_cache(maxsize=64)  # a jackknife asks for the same ratio again and again
 def _marchenko_pastur_cdf(ratio: float) -> tuple[np.ndarray, np.ndarray]:
     # x = 1 + ratio - 2 sqrt(ratio) cos(phi) makes the density smooth at both edges of its support, also at ratio 1.
     phi = np.linspace(0.0, np.pi, _GRID)

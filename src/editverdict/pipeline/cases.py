@@ -8,6 +8,7 @@ import hashlib
 import platform
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from editverdict.inference.claims import EDITS_KEY
 from editverdict.inference.controls import judge_comparator, judge_control
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, missing
 from editverdict.inference.rows import CaseVerdict, CheckResult, ControlResult, PaperNumber, Region, Row
-from editverdict.inference.verdicts import decide_case, judge_definition
+from editverdict.inference.verdicts import CaseDecision, decide_case, judge_definition
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measures
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.schema.library import spec_hash
@@ -29,7 +30,7 @@ from editverdict.schema.specs import ClaimSpec, Control
 PAPER_TEXTS = 100_000
 """Texts behind the paper's spectra (B.1)."""
 
-__all__ = ["Judged", "blank_row", "judge_case"]
+__all__ = ["Judged", "Ruling", "blank_row", "judge_case", "rule"]
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,38 @@ def peak_memory_mib() -> float:
     return round(psutil.Process().memory_info().rss / 2**20, 1)
 
 
-def _judged(trial: Trial, case: Case) -> Judged:
-    claim = case.claim
-    made = _measured(trial, case)
+@dataclass(frozen=True)
+class Ruling:
+    """A measurement judged by its claim alone: what the row of a case states beside where it comes from."""
+
+    decision: CaseDecision
+    primary: Estimate
+    controls: tuple[ControlResult, ...]
+    checks: tuple[CheckResult, ...]
+
+
+def rule(
+    claim: ClaimSpec,
+    made: Measurement,
+    required_checks: Sequence[CheckResult] = (),
+    required_controls: Sequence[ControlResult] = (),
+) -> Ruling:
+    """Judge a measurement; no model is needed for that, so synthetic measurements come this way, too.
+
+    Parameters
+    ----------
+    claim
+        The claim.
+    made
+        Its measurement.
+    required_checks, required_controls
+        What the checks that the claim requires came to, where they are decided and where they are left open.
+
+    Raises
+    ------
+    KeyError
+        The measurement lacks one of the claim's definitions.
+    """
     region = region_of(claim)
     missing_definitions = [d.name for d in claim.definitions if d.name not in made.definitions]
     if missing_definitions:
@@ -90,22 +120,27 @@ def _judged(trial: Trial, case: Case) -> Judged:
             f"measurement '{claim.quantity}' gave no value for the definitions {missing_definitions} of '{claim.id}'"
         )
     primary = made.definitions[claim.primary.name]
-    controls = [_control(control, made, primary, region) for control in claim.controls]
-    checks = [_check(name, made) for name in claim.checks]
-    required_checks, required_controls = _required(trial, case)
-    definitions = [
-        judge_definition(d.name, d.role, made.definitions[d.name], region, d.note) for d in claim.definitions
-    ]
+    controls = (*(_control(control, made, primary, region) for control in claim.controls), *required_controls)
+    checks = (*(_check(name, made) for name in claim.checks), *required_checks)
     decision = decide_case(
         describes=claim.describes,
         unit=claim.unit,
         region=region,
         primary=primary,
         min_units=claim.min_units,
-        definitions=definitions,
-        controls=[*controls, *required_controls],
-        checks=[*checks, *required_checks],
+        definitions=[
+            judge_definition(d.name, d.role, made.definitions[d.name], region, d.note) for d in claim.definitions
+        ],
+        controls=controls,
+        checks=checks,
     )
+    return Ruling(decision, primary, controls, checks)
+
+
+def _judged(trial: Trial, case: Case) -> Judged:
+    made = _measured(trial, case)
+    ruling = rule(case.claim, made, *_required(trial, case))
+    decision, primary = ruling.decision, ruling.primary
     scope, why = _scope(trial, case)
     row = blank_row(trial, case, decision.verdict, decision.reason)
     row = row.model_copy(
@@ -116,8 +151,8 @@ def _judged(trial: Trial, case: Case) -> Judged:
             "n_units": primary.n_units,
             "units": primary.units,
             "margin_to_flip": decision.margin_to_flip,
-            "controls": (*controls, *required_controls),
-            "checks": (*checks, *required_checks),
+            "controls": ruling.controls,
+            "checks": ruling.checks,
             "definitions": decision.definitions,
             "depends_on_definition": decision.depends_on_definition,
             "specific": decision.specific,

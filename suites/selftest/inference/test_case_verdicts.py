@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from editverdict.inference import verdicts
 from editverdict.inference.controls import judge_comparator, judge_control
-from editverdict.inference.intervals import Estimate, missing, t_interval
+from editverdict.inference.intervals import LEVEL, Estimate, missing, t_interval
+from editverdict.inference.pvalues import alpha
 from editverdict.inference.rows import CheckResult, ControlResult, DefinitionResult, Region
 from editverdict.inference.verdicts import CaseDecision, decide_case, judge_definition
 
@@ -57,6 +60,17 @@ def test_decision_table(primary: Estimate, more: dict[str, Any], verdict: str, s
     decision = decided(primary, **more)
     assert decision.verdict == verdict
     assert says in decision.reason and decision.reason.startswith(verdict.upper())
+
+
+def test_level_and_alpha_are_those_that_the_rule_states() -> None:
+    """99% and 0.005, in the docstring and in the code; decisions at the threshold itself go wrong that seldom."""
+    text = " ".join((verdicts.__doc__ or "").split())
+    assert f"nominal coverage of {100 * LEVEL:g}%" in text and f"one-sided alpha of {alpha(LEVEL):g}" in text
+    rng, worlds = np.random.default_rng(5), 4000
+    region = Region(op="<=", threshold=0.0)
+    found = [decided(t_interval(rng.normal(size=20).tolist()), region=region).verdict for _ in range(worlds)]
+    for word in ("supported", "refuted"):
+        assert found.count(word) / worlds == pytest.approx(alpha(LEVEL), abs=0.004)
 
 
 def test_reason_carries_the_numbers() -> None:

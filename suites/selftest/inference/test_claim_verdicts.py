@@ -182,10 +182,10 @@ def test_p_values_agree_with_scipy(make_row: Any) -> None:
     units=st.lists(st.floats(-3, 3).map(lambda x: round(x, 3)), min_size=2, max_size=9),
     threshold=st.floats(-3, 3).map(lambda x: round(x, 3)),
     op=st.sampled_from([">=", ">", "<=", "<", "within"]),
-    bias=st.sampled_from([None, 0.1, -0.3]),
+    bias=st.sampled_from([None, 0.1, -0.3, (-0.2, 0.1)]),
 )
 def test_p_values_agree_with_the_interval(
-    make_row: Any, units: list[float], threshold: float, op: str, bias: float | None
+    make_row: Any, units: list[float], threshold: float, op: str, bias: float | tuple[float, float] | None
 ) -> None:
     region = (
         Region(op="within", low=threshold - 1, high=threshold + 1)

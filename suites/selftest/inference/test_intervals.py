@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -157,6 +158,41 @@ def test_bias_is_between_one_and_two_and_a_half_differences(a: float, b: float, 
     assert abs(b - a) <= abs(bias) * (1 + 1e-9) and abs(bias) <= 2.4143 * abs(b - a)
 
 
+def test_a_range_of_biases_widens_to_both_sides() -> None:
+    left = [1.9, 2.2, 2.05, 1.7]
+    plain, wide = iv.jackknife_interval(2.0, left).interval, iv.jackknife_interval(2.0, left, bias=(-0.3, 0.2)).interval
+    assert plain is not None and wide == pytest.approx((plain[0] - 0.2, plain[1] + 0.3))
+    same = iv.jackknife_interval(2.0, left, bias=(0.1, 0.2)).interval
+    assert same == pytest.approx((plain[0] - 0.2, plain[1]))  # the estimate itself stays covered
+    shared = iv.t_interval([1.0, 2.0, 4.0], bias=0.5).interval
+    alone = iv.t_interval([1.0, 2.0, 4.0]).interval
+    assert alone is not None and shared == pytest.approx((alone[0] - 0.5, alone[1]))
+    with pytest.raises(ValueError, match="readings of the bias"):
+        iv.jackknife_interval(2.0, left, bias=(math.nan, 0.2))
+
+
+@pytest.mark.parametrize(("power", "blocks"), [(0.5, 20), (0.5, 40), (1.0, 20)])
+def test_jackknife_bias_of_power_laws(power: float, blocks: int) -> None:
+    """Exact at p = 1/2 up to the blocks' own size; twice the bias at p = 1; zero for a mean."""
+    n = 4096.0
+    full, left = 5.0 + n**-power, [5.0 + (n * (1 - 1 / blocks)) ** -power] * blocks
+    assert iv.jackknife_bias(full, left) == pytest.approx(2 * power * n**-power, rel=0.06)
+    units = np.random.default_rng(0).normal(size=blocks)
+    means = [(units.sum() - unit) / (blocks - 1) for unit in units]
+    assert iv.jackknife_bias(float(units.mean()), means) == pytest.approx(0.0, abs=1e-12)
+    with pytest.raises(ValueError, match="at least 2 blocks"):
+        iv.jackknife_bias(1.0, [1.0])
+
+
+def test_spectrum_interval_is_hulled_over_all_readings() -> None:
+    full, left = 0.8, [0.79, 0.805, 0.8, 0.79]
+    plain = iv.jackknife_interval(full, left).interval
+    found = iv.spectrum_interval(full, left, 0.78, 0.75, further=[0.5])
+    readings = (iv.bias_from_fractions(full, 0.78, 0.75), iv.jackknife_bias(full, left), 0.5)
+    assert plain is not None and found.bias == (min(readings), 0.5)
+    assert found.interval == pytest.approx((plain[0] - 0.5, plain[1] - min(readings)))
+
+
 def test_seeds_need_twenty_and_show_percentiles() -> None:
     few, many = iv.seeds_interval(range(19)), iv.seeds_interval(range(21))
     assert few.interval is None and few.note == "19 of 20 seeds" and few.value == 9.0
@@ -184,13 +220,17 @@ def test_paired_contrast_refuses_unequal_lengths_and_scales_resolution() -> None
     [
         iv.t_interval([0.1, 0.2, 0.4], resolution=0.1),
         iv.jackknife_interval(0.3, [0.31, 0.28, 0.29, 0.4], bias=0.02),
+        iv.jackknife_interval(0.3, [0.31, 0.28, 0.29, 0.4], bias=(-0.1, 0.02)),
+        iv.t_interval([0.1, 0.2, 0.4], bias=-0.1),
         iv.seeds_interval([0.1 * k for k in range(25)]),
         iv.paired_contrast([0.1, 0.2], [0.4, 0.3], resolution=0.05),
         iv.t_interval([0.1]),
     ],
 )
 def test_replay_is_bit_equal(estimate: iv.Estimate) -> None:
-    again = iv.replayed(estimate.units, estimate.value, estimate.level, estimate.record())
+    stored = json.loads(json.dumps(estimate.record()))
+    assert stored == estimate.record()  # a row reads back equal to what was written
+    again = iv.replayed(estimate.units, estimate.value, estimate.level, stored)
     assert again is not None
     assert (again.value, again.interval, again.n_units) == (estimate.value, estimate.interval, estimate.n_units)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from editverdict.geometry import amplification as geometry
 from editverdict.geometry.amplification import POOLINGS, Amplification
-from editverdict.inference.intervals import Estimate, missing, seeds_interval, t_interval
+from editverdict.inference.intervals import Estimate, jackknife_bias, missing, seeds_interval, t_interval
 from editverdict.pipeline import base
 from editverdict.pipeline.changes import Change, Reach, changes
 from editverdict.pipeline.measurement import Case, Measurement, measure
@@ -83,9 +83,14 @@ def _slope_claim(trial: Trial, case: Case, slope: Callable[[Amplification], floa
             raise ValueError(f"nothing moves at layer {layer}: a slope is undefined")
         return found
 
+    def base_bias(layer: int) -> float:
+        """What the finite base sample does to every slope alike."""
+        found = [amplified(trial, case.model, change, layer) for change in own]
+        return jackknife_bias(*geometry.slopes_without_blocks(found, base.spectra(trial, case.model)[layer].leave_out))
+
     made = start(trial, case, own, f"{len(own)} single edits")
     made.definitions = {
-        "edited-layer": t_interval([at(c, edited) for c in own]),
+        "edited-layer": t_interval([at(c, edited) for c in own], bias=base_bias(edited)),
         "later-layers": t_interval([median(at(c, n) for n in later) for c in own]) if later else missing(),
     }
     made.controls["proportional"] = _synthetic(trial, case.model, edited, slope, proportional=True)

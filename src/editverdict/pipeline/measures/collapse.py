@@ -11,13 +11,7 @@ import torch
 from torch import Tensor
 
 from editverdict.geometry import spectrum as geometry
-from editverdict.inference.intervals import (
-    Estimate,
-    bias_from_fractions,
-    jackknife_interval,
-    seeds_interval,
-    t_interval,
-)
+from editverdict.inference.intervals import Estimate, seeds_interval, spectrum_interval, t_interval
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.random_matrices import marchenko_pastur_quantiles, wishart_singular_values
 from editverdict.pipeline import base, validity
@@ -59,8 +53,8 @@ def layers_of(trial: Trial, model_id: str, *, exact: bool = True) -> Layers:
     return Layers(found, trial.model(model_id).spec.layers.inner, again)
 
 
-def estimate(layers: Layers, statistic: Statistic) -> Estimate:
-    """Jackknife over blocks of texts, with the bias read off n, n/2 and n/4."""
+def estimate(layers: Layers, statistic: Statistic, bias: Sequence[float] = ()) -> Estimate:
+    """Jackknife over blocks of texts; the bias is read off n, n/2, n/4 and the blocks; ``bias``: what theory adds."""
     own = layers.by_layer
     some = next(iter(own.values()))
     n, blocks = some.spectrum.n, len(some.leave_out)
@@ -68,7 +62,7 @@ def estimate(layers: Layers, statistic: Statistic) -> Estimate:
     left = [statistic({layer: s.leave_out[b] for layer, s in own.items()}, n - n // blocks) for b in range(blocks)]
     half = statistic({layer: s.half for layer, s in own.items()}, some.n_half)
     quarter = statistic({layer: s.quarter for layer, s in own.items()}, some.n_quarter)
-    return jackknife_interval(full, left, bias=bias_from_fractions(full, half, quarter))
+    return spectrum_interval(full, left, half, quarter, further=bias)
 
 
 def gaussian_sigmas(trial: Trial, n: int, d: int) -> list[Tensor]:
@@ -279,10 +273,12 @@ def excess_decay(trial: Trial, case: Case) -> Measurement:
     """Slope of log σ_k on log k beyond that of noise, median over the inner layers."""
     layers = layers_of(trial, case.model)
     made = common(trial, case, layers)
-    made.definitions["loglog-slope"] = estimate(
-        layers, lambda sigmas, n: median(geometry.excess_decay(sigmas[layer], n) for layer in layers.inner)
-    )
     some = layers.by_layer[layers.inner[0]].spectrum
+    made.definitions["loglog-slope"] = estimate(
+        layers,
+        lambda sigmas, n: median(geometry.excess_decay(sigmas[layer], n) for layer in layers.inner),
+        [-geometry.null_decay(some.n, some.d)],
+    )
     null = [geometry.excess_decay(sigma, some.n) for sigma in gaussian_sigmas(trial, some.n, some.d)]
     made.controls["gaussian"] = seeds_interval(null)
     planted = [
