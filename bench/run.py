@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from board import Board, cpu
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from editverdict.data.records import EditRecord
@@ -43,13 +43,6 @@ BUDGETS = {"ROME": 20.0, "MEMIT": 30.0, "AlphaEdit": 30.0}
 INSTALL_MS = 5.0
 STATE_SHARE = 1 / 20
 MEMORY_SHARE = 1.5
-
-
-def cpu(call: Callable[[], Any]) -> float:
-    """CPU seconds of one call."""
-    started = time.process_time()
-    call()
-    return time.process_time() - started
 
 
 def side_by_side(one: Callable[[], Any], other: Callable[[], Any], rounds: int, passes: int = 5) -> tuple[float, float]:
@@ -202,27 +195,6 @@ def memory(trial: Trial, records: Sequence[EditRecord], table: Board) -> None:
         share = 1 + cost.peak_mib * 2**20 / model
         what = f"peak memory, {method}, {count} fact{'s' if count > 1 else ''}"
         table.row(what, f"{cost.peak_mib:.0f} MiB beyond the model", share, "× the model", MEMORY_SHARE)
-
-
-class Board:
-    """The table; every line is also told as soon as it is there."""
-
-    def __init__(self, title: str, console: Console) -> None:
-        self.table = Table("what", "measured", "ratio", "budget", "", title=title)
-        self._console, self._start = console, time.monotonic()
-        self.over = 0
-
-    def say(self, message: str) -> None:
-        """A line of progress."""
-        self._console.print(f"{time.monotonic() - self._start:5.0f} s  {message}", highlight=False, markup=False)
-
-    def row(self, what: str, measured: str, value: float, unit: str, budget: float | None = None) -> None:
-        """One line: what was measured, the number that counts, and its budget if it has one."""
-        verdict = "" if budget is None else ("within" if value <= budget else "OVER")
-        self.over += verdict == "OVER"
-        number = f"{value:.4f} {unit}" if value < 0.1 else f"{value:.2f} {unit}" if value < 5 else f"{value:.1f} {unit}"
-        self.say(f"{what}: {number} {verdict}")
-        self.table.add_row(what, measured, number, "" if budget is None else f"≤ {budget:g}", verdict)
 
 
 def main() -> int:

@@ -108,12 +108,14 @@ def _report(run_dir: Path) -> int:
     from editverdict.reporting.build import build_report
     from editverdict.reporting.cards import write_cards
     from editverdict.reporting.export import write_exports
+    from editverdict.reporting.paper_export import write_paper_tables
     from editverdict.reporting.run import load_run
     from editverdict.reporting.terminal import run_report
 
     run = load_run(run_dir)
     write_cards(run_dir, run.rows)
     write_exports(run_dir)
+    beside = write_paper_tables(run_dir, bundle.root() / "specs" / "paper")
     paths = build_report(run_dir, bundle.root() / "reports")
     console.print(run_report(run.claims, run.rows, run.manifest))
     if paths.message:
@@ -123,6 +125,7 @@ def _report(run_dir: Path) -> int:
     for text, cases in (("no row", missing), ("broken", broken)):
         if cases:
             say(f"{len(cases)} planned case(s) {text}: {', '.join(cases[:6])}", "bold red")
+    say(f"the paper's tables beside this run: {beside}")
     say(f"report: {paths.report}")
     return 1 if missing or broken else 0
 

@@ -6,7 +6,7 @@ projection's input. Hooks only read; they are removed on leaving, whatever happe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,8 @@ from editverdict.models.sources import LoadedModel
 
 Progress = Callable[[int], None]
 """Called with the number of tokens just finished."""
+Visit = Callable[[TokenBatch, dict[tuple[str, int], Tensor]], None]
+"""Called with a batch and what was recorded of it; the recordings are the caller's to keep, not to change."""
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def record(
 def full_pass(
     loaded: LoadedModel,
     batches: Sequence[TokenBatch],
-    visit: Callable[[TokenBatch, dict[tuple[str, int], Tensor]], None],
+    visit: Visit,
     *,
     outputs: Sequence[int] = (),
     keys: Sequence[int] = (),
@@ -90,14 +92,15 @@ def full_pass(
 def tail_pass(
     loaded: LoadedModel,
     batches: Sequence[TokenBatch],
-    lower: Sequence[Tensor],
+    lower: Iterable[Tensor],
     start: int,
     layers: Sequence[int],
     progress: Progress | None = None,
 ) -> dict[int, Tensor]:
     """Hidden states of ``layers`` (all ≥ ``start``) from stored inputs of layer ``start``: one [m, d] per layer.
 
-    Base and edited model share everything below the first edited layer, so ``lower`` is computed once.
+    Base and edited model share everything below the first edited layer, so ``lower`` is computed once; each of its
+    tensors is asked for just before its batch is run.
     """
     rows: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     with (
@@ -108,7 +111,7 @@ def tail_pass(
         for batch, hidden in zip(batches, lower, strict=True):
             backbone(inputs_embeds=hidden, attention_mask=batch.mask, use_cache=False)
             for layer in layers:
-                rows[layer].append(seen["h", layer][batch.keep])
+                rows[layer].append(batch.samples(seen["h", layer]))
             if progress:
                 progress(int(batch.mask.sum()))
     return {layer: torch.cat(parts) for layer, parts in rows.items()}
@@ -116,9 +119,9 @@ def tail_pass(
 
 def row_texts(batches: Sequence[TokenBatch]) -> Tensor:
     """[m] index of the text that each row of a pass comes from."""
-    return torch.cat([batch.text[:, None].expand(batch.keep.shape)[batch.keep.cpu()] for batch in batches])
+    return torch.cat([batch.row_texts() for batch in batches])
 
 
 def row_tokens(batches: Sequence[TokenBatch]) -> Tensor:
-    """[m] token id of each row of a pass."""
-    return torch.cat([batch.ids[batch.keep].cpu() for batch in batches])
+    """[m] token id of each row of a pass; a number of the whole text where a row is the mean over it."""
+    return torch.cat([batch.row_tokens() for batch in batches])

@@ -26,6 +26,15 @@ MOMENTS_RESOLUTION = 1e-6
 EXACT_RESOLUTION = 1e-14
 """Error bound of the exact mode in units of ``sqrt(d) sigma_1``."""
 
+_LARGE = 2048
+
+_COLUMNS = 512
+"""Columns of a basis looked at together, so that no second d x d matrix is made."""
+
+SPECTRUM_SQUARES = 5
+"""Most d x d float64 matrices that :func:`spectrum_of` holds at a time: half a one of moments, the scatter matrix, its
+eigenvectors, and twice that as LAPACK's workspace (divide and conquer)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
@@ -105,18 +114,21 @@ class Spectrum:
         )
 
 
-def _oriented(basis: Tensor) -> Tensor:
-    # A singular vector is known up to its sign; fixing it makes two machines print the same basis.
-    peak = basis.gather(0, basis.abs().argmax(dim=0, keepdim=True))
-    return basis * torch.where(peak < 0, -1.0, 1.0)
+def _orient(basis: Tensor) -> Tensor:
+    """Fix signs in place, some columns at a time: a singular vector is known up to its sign."""
+    for columns in torch.split(basis, _COLUMNS, dim=1):
+        peak = columns.gather(0, columns.abs().argmax(dim=0, keepdim=True))
+        columns *= torch.where(peak < 0, -1.0, 1.0)
+    return basis
 
 
 def _assemble(
     sigma: Tensor, basis: Tensor, n: int, mean: Tensor, arithmetic: float, square: Tensor, dtype: torch.dtype
 ) -> Spectrum:
     resolution = max(arithmetic, float(rounding_noise(square, n, dtype)))
-    floor = rounding_noise(square, n, dtype, basis).clamp_min(resolution)
-    return Spectrum(sigma, _oriented(basis), n, sigma.numel(), mean, resolution, floor)
+    floors = [rounding_noise(square, n, dtype, columns) for columns in torch.split(basis, _COLUMNS, dim=1)]
+    floor = torch.cat(floors).clamp_min(resolution)
+    return Spectrum(sigma, _orient(basis), n, sigma.numel(), mean, resolution, floor)
 
 
 def _require_two(n: int) -> None:
@@ -154,6 +166,18 @@ def spectrum_of(moments: Moments, *, activation_dtype: torch.dtype = torch.float
     )
 
 
+def singular_values(moments: Moments) -> Tensor:
+    """Singular values alone, ``[d]`` float64, descending: less time and half the memory of :func:`spectrum_of`.
+
+    Raises
+    ------
+    ValueError
+        On an empty stream.
+    """
+    values: Tensor = torch.linalg.eigvalsh(moments.scatter())
+    return values.flip(0).clamp_min_(0.0).sqrt_()
+
+
 def sample_spectrum(x: Tensor, *, activation_dtype: torch.dtype = torch.float32) -> Spectrum:
     """:func:`spectrum_of` for a sample ``[n, d]`` that fits into memory."""
     if x.ndim != 2:
@@ -171,7 +195,8 @@ class StreamingQR:
     d
         Dimension of a sample.
     block_rows
-        Samples gathered before the factor is updated; more is faster and takes more memory.
+        Samples gathered before the factor is updated: by default ``4 (d + 1)``, and ``d + 1`` above d = 2048. More is
+        faster and takes more memory: twice ``block_rows + d + 1`` rows while the factor is updated.
     """
 
     def __init__(self, d: int, block_rows: int | None = None) -> None:
@@ -179,11 +204,11 @@ class StreamingQR:
             raise ValueError(f"expected d >= 1, found {d}")
         self.d = d
         self.n = 0
-        self._limit = block_rows or 4 * (d + 1)
+        self._limit = block_rows or (4 if d <= _LARGE else 1) * (d + 1)
         self._shift = torch.zeros(d, dtype=torch.float64)
         self._square = torch.zeros(d, dtype=torch.float64)
         self._factor = torch.zeros(0, d + 1, dtype=torch.float64)
-        self._waiting: list[Tensor] = []
+        self._rows: Tensor | None = None
         self._held = 0
 
     def update(self, x: Tensor) -> None:
@@ -197,17 +222,79 @@ class StreamingQR:
             # Any constant may be taken off each column: the ones column spans it. This one keeps the numbers small.
             self._shift = x.mean(dim=0)
         self._square += x.square().sum(dim=0)
-        self._waiting.append(torch.cat([torch.ones(x.shape[0], 1, dtype=torch.float64), x - self._shift], dim=1))
         self.n += x.shape[0]
-        self._held += x.shape[0]
-        if self._held >= self._limit:
-            self._fold()
+        self._append(torch.ones(len(x), dtype=torch.float64), x - self._shift)
+
+    def _append(self, first: Tensor, rest: Tensor) -> None:
+        """Rows to go under the factor: their first column [b], and the others [b, d]."""
+        while len(rest):
+            if self._rows is None:
+                self._rows = torch.empty(self.d + 1 + self._limit, self.d + 1, dtype=torch.float64)
+                self._rows[: len(self._factor)] = self._factor
+            count, start = min(self._limit - self._held, len(rest)), len(self._factor) + self._held
+            own = self._rows[start : start + count]
+            own[:, 0], own[:, 1:] = first[:count], rest[:count]
+            first, rest = first[count:], rest[count:]
+            self._held += count
+            if self._held == self._limit:
+                self._fold()
 
     def _fold(self) -> None:
-        if self._waiting:
-            stacked = torch.cat([self._factor, *self._waiting])
-            self._factor = torch.linalg.qr(stacked, mode="r").R
-            self._waiting, self._held = [], 0
+        """Bring the gathered rows into the factor."""
+        if self._rows is not None and self._held:
+            self._factor = torch.linalg.qr(self._rows[: len(self._factor) + self._held], mode="r").R
+            self._rows[: len(self._factor)], self._held = self._factor, 0
+
+    def rest(self) -> None:
+        """Let go of the memory in which samples are gathered, until more of them come."""
+        self._fold()
+        self._rows = None
+
+    def merge(self, other: StreamingQR) -> StreamingQR:
+        """Add the samples that ``other`` has seen; returns ``self``. ``other`` keeps its samples.
+
+        Raises
+        ------
+        ValueError
+            If the dimensions differ.
+        """
+        if other.d != self.d:
+            raise ValueError(f"cannot merge a factor of dimension {other.d} into dimension {self.d}")
+        other._fold()
+        if other.n == 0:
+            return self
+        if self.n == 0:
+            self._shift = other._shift.clone()
+        self._square += other._square
+        self.n += other.n
+        # Columns there had another constant taken off: the first column, which spans it, puts that right.
+        first, rest = other._factor[:, 0], other._factor[:, 1:]
+        self._append(first, rest + torch.outer(first, other._shift - self._shift))
+        return self
+
+    def singular_values(self) -> Tensor:
+        """Singular values alone, ``[d]`` float64, descending, as :meth:`spectrum` has them; ValueError as there."""
+        _require_two(self.n)
+        self.rest()
+        found = torch.linalg.svdvals(self._factor[1:, 1:])
+        return torch.cat([found, torch.zeros(self.d - len(found), dtype=torch.float64)])
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """State as tensors, for a safetensors file."""
+        self.rest()
+        n = torch.tensor([self.n], dtype=torch.int64)
+        return {"n": n, "shift": self._shift, "square": self._square, "factor": self._factor.contiguous()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], block_rows: int | None = None) -> StreamingQR:
+        """Inverse of :meth:`to_tensors`; ValueError if a tensor is missing."""
+        missing = {"n", "shift", "square", "factor"} - set(tensors)
+        if missing:
+            raise ValueError(f"a stored factor lacks {sorted(missing)}; found {sorted(tensors)}")
+        self = cls(tensors["shift"].numel(), block_rows)
+        self.n = int(tensors["n"].item())
+        self._shift, self._square, self._factor = (tensors[name] for name in ("shift", "square", "factor"))
+        return self
 
     def spectrum(self, *, activation_dtype: torch.dtype = torch.float64) -> Spectrum:
         """Spectrum of all samples so far.
@@ -223,7 +310,7 @@ class StreamingQR:
             On fewer than two samples.
         """
         _require_two(self.n)
-        self._fold()
+        self.rest()
         centred = self._factor[1:, 1:]
         _, found, vh = torch.linalg.svd(centred, full_matrices=True)
         sigma = torch.zeros(self.d, dtype=torch.float64)

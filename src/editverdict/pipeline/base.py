@@ -5,6 +5,8 @@ Versions below are part of the recipes: raise one whenever the same recipe would
 
 from __future__ import annotations
 
+import itertools
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editverdict.capture.passes import full_pass, row_texts, row_tokens
+from editverdict.capture.by_block import BlockFactors, BlockReduction
+from editverdict.capture.passes import Visit, full_pass, row_texts, row_tokens
+from editverdict.capture.reduction import plan_passes
 from editverdict.capture.texts import TextSample, TokenBatch
 from editverdict.editors.prefixes import sample_prefixes
 from editverdict.geometry.checks import check_centred, check_resolution
@@ -20,15 +24,16 @@ from editverdict.models.precision import in_float64
 from editverdict.models.sources import LoadedModel
 from editverdict.numerics.moments import BlockMoments, Moments
 from editverdict.numerics.precision import effective_dtype
-from editverdict.numerics.spectrum import Spectrum, exact_spectrum, spectrum_of
-from editverdict.pipeline.trial import Trial
+from editverdict.numerics.spectrum import Spectrum, singular_values, spectrum_of
+from editverdict.pipeline.trial import NotHere, Trial
+from editverdict.pipeline.witness import Witness
 from editverdict.store import Artifact, Clock, Draft, Recipe
 
-SPECTRA_VERSION = 1
-SUBSET_VERSION = 1
+BASE_VERSION = 3
+SPECTRA_VERSION = 2
+SUBSET_VERSION = 3
+LOWER_VERSION = 1
 PREFIX_VERSION = 1
-PROBES_PER_BATCH = 16
-"""Rows of each batch that the check of centring looks at."""
 
 
 def batches_of(loaded: LoadedModel, sample: TextSample) -> list[TokenBatch]:
@@ -60,86 +65,105 @@ def base_recipe(trial: Trial, model_id: str) -> Recipe:
     loaded = trial.model(model_id)
     return Recipe.of(
         "base-pass",
-        SPECTRA_VERSION,
+        BASE_VERSION,
         model=loaded.identity.fields(),
         corpus=trial.corpus_key(model_id),
+        positions=trial.profile.positions,
         layers=list(loaded.spec.layers.measured),
         edit=loaded.spec.layers.edit,
     )
 
 
 def base_pass(trial: Trial, model_id: str) -> Artifact:
-    """One pass over the base sample: all layers at once."""
+    """One pass over the base sample: all layers at once, or in groups where memory is short."""
     return trial.store.build(base_recipe(trial, model_id), lambda draft: _produce_base(trial, model_id, draft))
 
 
 def _produce_base(trial: Trial, model_id: str, draft: Draft) -> None:
     loaded, sample = trial.model(model_id), trial.sample(model_id)
     layers, edit = loaded.spec.layers.measured, loaded.spec.layers.edit
-    batches = batches_of(loaded, sample)
-    blocks: dict[int, BlockMoments] = {}
-    keys: list[Moments] = []
-    probe: dict[int, list[Tensor]] = {}
-    clock = Clock(f"hidden states of {model_id}", "batches", trial.report)
-    done = 0
+    d_key = int(loaded.sites.down_weight(edit).shape[1])
+    bounds = trial.profile.memory_gib * 2**30, shutil.disk_usage(draft.path).free
+    try:
+        plan = plan_passes(layers, loaded.sites.width, sample.n_blocks, bounds[0], d_key=d_key, disk_bound=bounds[1])
+    except ValueError as error:
+        raise NotHere(str(error)) from error
+    scratch = draft.path / "blocks"
+    scratch.mkdir()
+    checks: dict[str, Any] = {}
+    counted = 0
+    told: dict[str, Tensor] = {}
+    for number, group in enumerate(plan.groups):
+        keys = [edit] if number == 0 else []
+        found = BlockReduction(loaded, sample, group, keys, scratch if plan.on_disk else None)
+        witness = Witness(sample, group)
+        clock = Clock(f"hidden states of {model_id}{_which(group, layers)}", "batches", trial.report)
+        visit = _both(witness.see, _counted(found.visit, clock, len(found.batches)))
+        full_pass(loaded, found.batches, visit, outputs=group, keys=keys)
+        found.finish()
+        told |= witness.tensors()
+        for own in found.keys.values():
+            counted = own.n
+            draft.write_tensors({"covariance": own.second_moment()})
+        found.keys.clear()
+        for layer in group:
+            spectra, checks[str(layer)] = _layer_spectra(torch.cat(found.probe.pop(layer)), found.blocks.pop(layer))
+            draft.write_tensors(spectra, f"layer-{layer}")
+            trial.report(f"spectra of {model_id}: layer {layer}")
+        shutil.rmtree(scratch)
+        scratch.mkdir()
+    scratch.rmdir()
+    draft.write_tensors(told, "witness")
+    record = {"texts": sample.n_texts, "tokens": sample.n_tokens, "samples": sample.n_samples}
+    draft.write_json({**record, "positions": sample.positions, "keys": counted, "checks": checks})
+
+
+def _which(group: Sequence[int], layers: Sequence[int]) -> str:
+    return "" if len(group) == len(layers) else f", layers {', '.join(map(str, group))}"
+
+
+def _both(first: Visit, second: Visit) -> Visit:
+    """A visitor that shows every batch to both."""
 
     def visit(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
-        nonlocal done
-        block = torch.tensor([sample.block_of(int(text)) for text in batch.text])
-        rows = block[:, None].expand(batch.keep.shape)[batch.keep.cpu()]
-        for layer in layers:
-            states = seen["h", layer][batch.keep].cpu()
-            # Rows from every batch: batches go by length, so the first ones alone would be no fair sample.
-            probe.setdefault(layer, []).append(states[:: max(1, len(states) // PROBES_PER_BATCH)].clone())
-            into = blocks.setdefault(layer, BlockMoments(states.shape[1], sample.n_blocks))
-            for number in sorted(set(rows.tolist())):
-                into.update(number, states[rows == number])
-        key = seen["key", edit][batch.mask.bool()].cpu()
-        if not keys:
-            keys.append(Moments(key.shape[1]))
-        keys[0].update(key)
-        done += 1
-        clock.tick(done, len(batches))
+        first(batch, seen)
+        second(batch, seen)
 
-    full_pass(loaded, batches, visit, outputs=layers, keys=[edit])
-    tensors: dict[str, Tensor] = {"covariance": keys[0].second_moment()}
-    checks: dict[str, Any] = {}
-    for layer in layers:
-        spectra, found = _layer_spectra(torch.cat(probe[layer]), blocks[layer])
-        tensors |= {f"{layer}.{name}": tensor for name, tensor in spectra.items()}
-        checks[str(layer)] = found
-        trial.report(f"spectra of {model_id}: layer {layer}")
-    draft.write_tensors(tensors)
-    draft.write_json({"texts": sample.n_texts, "tokens": sample.n_tokens, "keys": keys[0].n, "checks": checks})
+    return visit
+
+
+def _counted(visit: Visit, clock: Clock, total: int) -> Visit:
+    """The same visitor, telling how far it is."""
+    numbers = itertools.count(1)
+
+    def visit_and_tell(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
+        visit(batch, seen)
+        clock.tick(next(numbers), total)
+
+    return visit_and_tell
 
 
 def _layer_spectra(probe: Tensor, blocks: BlockMoments) -> tuple[dict[str, Tensor], dict[str, Any]]:
     spectrum = spectrum_of(blocks.total(), activation_dtype=effective_dtype(probe))
-    leave_out = torch.stack([_sigma(blocks.without(number)) for number in range(blocks.blocks)])
+    leave_out = torch.stack([singular_values(blocks.without(number)) for number in range(blocks.blocks)])
     half, quarter = blocks.first_fraction(0.5), blocks.first_fraction(max(0.25, 1 / blocks.blocks))
     tensors = spectrum.to_tensors() | {
         "loo": leave_out,
-        "half": _sigma(half),
-        "quarter": _sigma(quarter),
+        "half": singular_values(half),
+        "quarter": singular_values(quarter),
         "fractions": torch.tensor([half.n, quarter.n]),
-        "blocks": torch.tensor([blocks.block(number).n for number in range(blocks.blocks)]),
+        "blocks": torch.tensor(blocks.counts),
     }
     centred = check_centred(spectrum, probe)
     resolved = check_resolution(spectrum.sigma, spectrum.floor)
     return tensors, {"centred": [centred.ok, centred.detail], "above-resolution": [resolved.ok, resolved.detail]}
 
 
-def _sigma(moments: Moments) -> Tensor:
-    values: Tensor = torch.linalg.eigvalsh(moments.scatter())
-    return values.flip(0).clamp_min(0.0).sqrt()
-
-
 def read_spectra(artifact: Artifact, layers: tuple[int, ...]) -> dict[int, LayerSpectra]:
     """The spectra of a base pass."""
-    tensors = artifact.tensors()
     found = {}
     for layer in layers:
-        own = {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith(f"{layer}.")}
+        own = artifact.tensors(f"layer-{layer}")
         half, quarter = (int(value) for value in own["fractions"])
         found[layer] = LayerSpectra(
             layer, Spectrum.from_tensors(own), own["loo"], own["half"], own["quarter"], half, quarter, exact=False
@@ -250,24 +274,24 @@ def exact_layer(trial: Trial, model_id: str, layer: int) -> LayerSpectra:
     )
 
     def produce(draft: Draft) -> None:
-        rows: list[Tensor] = []
-        batches = batches_of(loaded, sample)
+        blocks = range(sample.n_blocks)
+        scratch = draft.path / "factors"
+        scratch.mkdir()
+        factors = BlockFactors(loaded, sample, layer, scratch)
         with in_float64(loaded.model):
-            full_pass(
-                loaded, batches, lambda batch, seen: rows.append(seen["h", layer][batch.keep].cpu()), outputs=[layer]
-            )
-        x = torch.cat(rows)
-        block = torch.tensor([sample.block_of(int(text)) for text in row_texts(batches)])
-        whole = exact_spectrum([x], x.shape[1])
-        half, quarter = block < sample.n_blocks // 2, block < max(1, sample.n_blocks // 4)
-        leave_out = torch.stack([exact_spectrum([x[block != b]], x.shape[1]).sigma for b in range(sample.n_blocks)])
+            full_pass(loaded, factors.batches, factors.visit, outputs=[layer])
+        whole = factors.merged(blocks).spectrum()
+        half = factors.merged(range(sample.n_blocks // 2))
+        quarter = factors.merged(range(max(1, sample.n_blocks // 4)))
+        left = [factors.merged(b for b in blocks if b != out).singular_values() for out in blocks]
+        shutil.rmtree(scratch)
         draft.write_tensors(
             whole.to_tensors()
             | {
-                "loo": leave_out,
-                "half": exact_spectrum([x[half]], x.shape[1]).sigma,
-                "quarter": exact_spectrum([x[quarter]], x.shape[1]).sigma,
-                "fractions": torch.tensor([int(half.sum()), int(quarter.sum())]),
+                "loo": torch.stack(left),
+                "half": half.singular_values(),
+                "quarter": quarter.singular_values(),
+                "fractions": torch.tensor([half.n, quarter.n]),
             }
         )
 
@@ -284,10 +308,8 @@ class Subset:
     """Base states of the fixed subset: what every edited state is paired with."""
 
     batches: list[TokenBatch]
-    lower: list[Tensor]
-    """Inputs of the edited layer, per batch [b, t, d]."""
     states: dict[int, Tensor]
-    """Layer -> base hidden states [m, d], for the edited and later measured layers."""
+    """Layer -> base hidden states [m, d], for all measured layers."""
     bases: dict[int, Spectrum]
     """Layer -> spectrum of those states: the like for angles."""
     block: Tensor
@@ -305,25 +327,19 @@ def subset(trial: Trial, model_id: str) -> Subset:
         kept: Subset = trial._memo[memo]
         return kept
     loaded, sample = trial.model(model_id), trial.subset(model_id)
-    start = loaded.spec.layers.edit
-    layers = [layer for layer in loaded.spec.layers.measured if layer >= start]
+    layers = list(loaded.spec.layers.measured)
     batches = batches_of(loaded, sample)
-    recipe = Recipe.of(
-        "subset", SUBSET_VERSION, model=loaded.identity.fields(), tokens=sample.hash, layers=layers, start=start
-    )
+    recipe = Recipe.of("subset", SUBSET_VERSION, model=loaded.identity.fields(), tokens=sample.hash, layers=layers)
 
     def produce(draft: Draft) -> None:
-        lower: list[Tensor] = []
         rows: dict[int, list[Tensor]] = {layer: [] for layer in layers}
 
         def visit(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
-            lower.append(seen["in", start].cpu())
             for layer in layers:
-                rows[layer].append(seen["h", layer][batch.keep].cpu())
+                rows[layer].append(batch.samples(seen["h", layer]).cpu())
 
-        full_pass(loaded, batches, visit, outputs=layers, layer_inputs=[start])
-        tensors = {f"lower.{number}": hidden for number, hidden in enumerate(lower)}
-        tensors["tokens"] = row_tokens(batches)
+        full_pass(loaded, batches, visit, outputs=layers)
+        tensors = {"tokens": row_tokens(batches)}
         for layer in layers:
             states = torch.cat(rows[layer])
             tensors[f"states.{layer}"] = states
@@ -339,7 +355,6 @@ def subset(trial: Trial, model_id: str) -> Subset:
     tensors = artifact.tensors()
     found = Subset(
         batches=batches,
-        lower=[tensors[f"lower.{number}"].to(loaded.device) for number in range(len(batches))],
         states={layer: tensors[f"states.{layer}"] for layer in layers},
         bases={
             layer: Spectrum.from_tensors(
@@ -352,5 +367,34 @@ def subset(trial: Trial, model_id: str) -> Subset:
         n_texts=sample.n_texts,
         key=artifact.key,
     )
+    trial._memo[memo] = found
+    return found
+
+
+def lower_inputs(trial: Trial, model_id: str, start: int) -> list[Tensor]:
+    """Inputs of layer ``start`` on the paired subset, per batch [b, t, d]: what base and edited model share.
+
+    Kept in memory. Edited states run from their lowest edited layer up, so each ``start`` is an artifact of its own.
+    """
+    memo = ("lower", model_id, start)
+    if memo in trial._memo:
+        kept: list[Tensor] = trial._memo[memo]
+        return kept
+    loaded, batches = trial.model(model_id), subset(trial, model_id).batches
+    recipe = Recipe.of(
+        "lower-inputs",
+        LOWER_VERSION,
+        model=loaded.identity.fields(),
+        tokens=trial.subset(model_id).hash,
+        start=start,
+    )
+
+    def produce(draft: Draft) -> None:
+        lower: list[Tensor] = []
+        full_pass(loaded, batches, lambda _batch, seen: lower.append(seen["in", start].cpu()), layer_inputs=[start])
+        draft.write_tensors({str(number): hidden for number, hidden in enumerate(lower)})
+
+    tensors = trial.store.build(recipe, produce).tensors()
+    found = [tensors[str(number)].to(loaded.device) for number in range(len(batches))]
     trial._memo[memo] = found
     return found

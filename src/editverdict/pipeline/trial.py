@@ -97,6 +97,7 @@ class Trial:
                 min_texts=sizes.base_texts,
                 min_tokens=sizes.base_tokens,
                 n_blocks=sizes.text_blocks,
+                positions=self.profile.positions,
             )
         return self._samples[model_id]
 

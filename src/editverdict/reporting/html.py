@@ -27,6 +27,8 @@ from editverdict.reporting.markup import Html, anchor, badge, code, facts, fold,
 from editverdict.reporting.run import Run, load_run, methods_elsewhere
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+PAPER_TABLES = "paper-tables.html"
+"""The page beside this one that it links to, once it is written (``paper_export.py``)."""
 _KINDS = {
     "claim": "Claims",
     "check": "Checks that other claims require",
@@ -85,6 +87,9 @@ def _top(run: Run) -> Html:
         _counts(run),
         tag("p", " · ".join(str(part) for part in about if part), css="kicker"),
     ]
+    if (run.path / PAPER_TABLES).is_file():
+        link = tag("a", "The paper's tables and figures beside this run", href=PAPER_TABLES)
+        parts.append(tag("p", link))
     notes = _notes(run)
     if notes:
         parts.append(tag("div", join(tag("p", note) for note in notes), css="notes", role="note"))
@@ -181,16 +186,20 @@ def _style() -> str:
     return resources.files("editverdict.reporting").joinpath("summary.css").read_text(encoding="utf-8")
 
 
-def summary_html(run: Run) -> str:
-    """The page as text."""
-    title = f"editverdict: {headline(run.claims)}"
+def page(title: str, body: Html, style: str = "") -> str:
+    """A whole page: no scripts, style and pictures inside; ``style`` is added to the summary's own."""
     head = [
         Html('<meta charset="utf-8">'),
         Html(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
         Html('<meta name="viewport" content="width=device-width,initial-scale=1">'),
         tag("title", title),
-        Html(f"<style>{_style()}</style>"),
+        Html(f"<style>{_style()}{style}</style>"),
     ]
+    return f'<!doctype html>\n<html lang="en"><head>{join(head).text}</head>\n<body>{body.text}</body></html>\n'
+
+
+def summary_html(run: Run) -> str:
+    """The page as text."""
     articles = [claim_article(run, claim, position) for position, claim in enumerate(run.claims)]
     main = [
         *(_claims_table(run, kind) for kind in dict.fromkeys([*_KINDS, *(c.kind for c in run.claims)])),
@@ -201,8 +210,7 @@ def summary_html(run: Run) -> str:
     ]
 
     footer = tag("footer", "Drawn from results.jsonl, which is the truth; no number was computed here.")
-    body = join([_top(run), tag("main", join(main)), footer])
-    return f'<!doctype html>\n<html lang="en"><head>{join(head).text}</head>\n<body>{body.text}</body></html>\n'
+    return page(f"editverdict: {headline(run.claims)}", join([_top(run), tag("main", join(main)), footer]))
 
 
 def write_summary(run_dir: Path) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 MethodId = Annotated[str, Field(pattern=r"^(easyedit:)?[A-Za-z0-9][A-Za-z0-9._+-]*$")]
@@ -120,6 +120,8 @@ class ClaimSpec(Spec):
     """Kinds of method that the claim is about; ignored where the subject has no method."""
     about: tuple[MethodId, ...] = ()
     """Methods that the claim names; empty: all of the kinds in ``methods``. Others of the profile have no case."""
+    about_models: tuple[Identifier, ...] = ()
+    """Models that the claim names; empty: all. Others of the profile have no case."""
     definitions: tuple[Definition, ...]
     expect: Expectation
     controls: tuple[Control, ...] = ()
@@ -215,6 +217,17 @@ class ArchitectureSpec(Spec):
     """Path of a learned position embedding (GPT-2), which is added once, below the first layer."""
     encoder_decoder: bool = False
     """Whether prompts go to an encoder and answers come from a decoder (T5)."""
+    modules: dict[Literal["Enc-wi", "Enc-wo", "Dec-wi", "Dec-wo"], str] = {}
+    """Of an encoder-decoder: paths of the projections into (wi) and out of (wo) the feed-forward modules of encoder and
+    decoder block ``{}``, where the paper measures T5. Gated feed-forward modules have two projections in, and no wi."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty_modules(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The table's hash is part of every recipe: one without such paths is still the table it was without the field.
+        found: dict[str, Any] = handler(self)
+        if not self.modules:
+            found.pop("modules", None)
+        return found
 
 
 class LayerPlan(Spec):
@@ -246,6 +259,9 @@ class ModelSpec(Spec):
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
     attention: Literal["sdpa", "eager"] = "sdpa"
     layers: LayerPlan
+    module_blocks: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Of an encoder-decoder: the blocks, of encoder and decoder alike, whose wi and wo are measured; none named: the
+    last two of each."""
     weights: Literal["pretrained", "random"] = "pretrained"
     in_paper: bool = False
     licence: str | None = None
@@ -342,7 +358,8 @@ class Sizes(Spec):
     """T at which a chain is measured on its way; values beyond a chain's length are left out."""
     base_texts: Annotated[int, Field(ge=1)]
     base_tokens: Annotated[int, Field(ge=1)]
-    """At least so many tokens (first tokens of texts not counted) from at least ``base_texts`` texts."""
+    """At least so many samples (tokens, first tokens of texts not counted; texts where ``positions`` is last_token or
+    mean_token) from at least ``base_texts`` texts."""
     norm_tokens: Annotated[int, Field(ge=1)]
     angle_tokens: Annotated[int, Field(ge=1)]
     text_blocks: Annotated[int, Field(ge=2)]
@@ -368,6 +385,11 @@ class ProfileSpec(Spec):
     claims: tuple[Identifier, ...] | Literal["all"] = "all"
     seed: int = 0
     sizes: Sizes
+    positions: Literal["all_tokens", "last_token", "mean_token"] = "all_tokens"
+    """Which tokens of a text are samples: all but the first, the last one, or the mean over all but the first."""
+    memory_gib: Annotated[float, Field(gt=0)] = 6.0
+    """Memory that second moments of hidden states may take while they are collected; what does not fit goes to disk,
+    then into further passes. The numbers do not depend on it."""
     chain_limits: dict[MethodId, Annotated[int, Field(ge=1)]] = {}
     """Methods too slow for ``long_chain``, with the longest chain that they make in the table of methods."""
 

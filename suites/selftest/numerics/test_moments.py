@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from editverdict.numerics.moments import BlockMoments, Moments
+from editverdict.numerics import moments as moments_module
+from editverdict.numerics.moments import BlockMoments, Moments, as_rows
+from editverdict.numerics.moments import chunk_rows as real_chunk_rows
 from editverdict.numerics.random_matrices import standard_normal
 
 
@@ -135,3 +139,63 @@ def test_blocks_round_trip_and_refuse_what_does_not_exist() -> None:
         blocks.update(3, torch.zeros(1, 3))
     with pytest.raises(ValueError, match="leaves none"):
         blocks.first_fraction(0.1)
+
+
+# --------------------------------------------------------------------------- blocks on disk, chunks, memory
+def test_blocks_in_a_folder_have_the_same_bits(tmp_path: Path) -> None:
+    """Also where samples come back to a block that was put away."""
+    x = standard_normal((300, 110), 12) + 3.0
+    held, stored = BlockMoments(110, 4), BlockMoments(110, 4, folder=tmp_path)
+    for block, rows in zip((0, 1, 1, 2, 0, 3), torch.split(x, 50), strict=True):
+        held.update(block, rows)
+        stored.update(block, rows)
+    assert stored.counts == held.counts == [100, 100, 50, 50] and stored.n == 300
+    for one, other in (
+        (held.total(), stored.total()),
+        (held.without(2), stored.without(2)),
+        (held.first_fraction(0.5), stored.first_fraction(0.5)),
+        (held.block(3), stored.block(3)),
+    ):
+        assert one.n == other.n
+        assert torch.equal(one.scatter(), other.scatter()) and torch.equal(one.mean, other.mean)
+    assert len(list(tmp_path.iterdir())) == 4
+    owner = torch.tensor([0, 1, 1, 2, 0, 3]).repeat_interleave(50)
+    _same(stored.without(1), _moments(x[owner != 1]))
+
+
+def test_a_block_without_samples_is_empty_wherever_blocks_are(tmp_path: Path) -> None:
+    for blocks in (BlockMoments(3, 3), BlockMoments(3, 3, folder=tmp_path)):
+        blocks.update(0, standard_normal((9, 3), 1))
+        assert blocks.block(1).n == 0 and blocks.total().n == 9
+        with pytest.raises(ValueError, match="undefined, not zero"):
+            blocks.without(0).scatter()
+
+
+def test_the_caller_keeps_its_samples() -> None:
+    """Centring happens in place, on a copy, whatever the format."""
+    for dtype in (torch.float64, torch.float32):
+        x = (standard_normal((20, 4), 2) + 7.0).to(dtype)
+        before = x.clone()
+        _moments(x, 10, 10)
+        assert torch.equal(x, before)
+
+
+def test_samples_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = standard_normal((95, 6), 3) + 1e4
+    whole = _moments(x)
+    monkeypatch.setattr(moments_module, "chunk_rows", lambda _d: 10)
+    _same(_moments(x), whole)
+    for d in (1, 576, 1024, 4096, 16384):
+        assert real_chunk_rows(d) >= 512 and 8 * d * (real_chunk_rows(d) - 512) <= 4 * 2**20
+
+
+def test_a_nan_among_many_samples_is_found() -> None:
+    x = torch.zeros(5000, 4)
+    x[4321, 2] = float("inf")
+    x[4322, 2] = -float("inf")
+    with pytest.raises(ValueError, match="2 of 5000 samples"):
+        Moments(4).update(x)
+    huge = torch.full((3, 2), 1e308, dtype=torch.float64)  # finite, but their sum is not
+    assert as_rows(huge, 2) is not None
+    with pytest.raises(ValueError, match=r"scatter\.1"):
+        Moments.from_tensors({k: t for k, t in _moments(torch.zeros(2, 200)).to_tensors().items() if k != "scatter.1"})

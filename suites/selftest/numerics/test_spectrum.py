@@ -7,9 +7,18 @@ import math
 import pytest
 import torch
 
+from editverdict.numerics import spectrum as spectrum_module
+from editverdict.numerics.moments import Moments
 from editverdict.numerics.precision import NOISE_SAFETY, effective_dtype
 from editverdict.numerics.random_matrices import standard_normal
-from editverdict.numerics.spectrum import Spectrum, exact_spectrum, sample_spectrum
+from editverdict.numerics.spectrum import (
+    Spectrum,
+    StreamingQR,
+    exact_spectrum,
+    sample_spectrum,
+    singular_values,
+    spectrum_of,
+)
 
 
 def _orthonormal_beside_ones(n: int, d: int, seed: int) -> torch.Tensor:
@@ -116,3 +125,61 @@ def test_errors() -> None:
         _ = sample_spectrum(torch.ones(5, 3)).index_min
     with pytest.raises(ValueError, match="lacks"):
         Spectrum.from_tensors({})
+
+
+# --------------------------------------------------------------------------- parts that are joined, values alone
+def test_factors_of_parts_joined_equal_the_factor_of_all() -> None:
+    """Parts have means of their own, far apart; the bound of the exact mode still holds."""
+    sigma = torch.logspace(0, -9, 40, dtype=torch.float64)
+    x, _ = planted(700, sigma, seed=3, offset=0.5)
+    x = x[x[:, 0].argsort()]
+    parts = []
+    for rows in torch.split(x, 150):
+        parts.append(StreamingQR(40, block_rows=64))
+        parts[-1].update(rows)
+    joined = StreamingQR(40)
+    for part in parts:
+        joined.merge(StreamingQR.from_tensors(part.to_tensors()))
+    assert joined.n == 700 and [part.n for part in parts] == [150, 150, 150, 150, 100]
+    found = joined.spectrum()
+    assert float((found.sigma - sigma).abs().max()) <= 1e-14 * math.sqrt(40)
+    torch.testing.assert_close(found.mean, x.mean(dim=0), rtol=1e-12, atol=1e-14)
+    whole = exact_spectrum([x], 40)
+    torch.testing.assert_close(found.floor, whole.floor, rtol=1e-9, atol=0)
+    torch.testing.assert_close(joined.singular_values(), found.sigma, rtol=0, atol=1e-14)
+    joined.update(x[:10])
+    assert joined.n == 710
+    with pytest.raises(ValueError, match="dimension 3"):
+        joined.merge(StreamingQR(3))
+    with pytest.raises(ValueError, match="lacks"):
+        StreamingQR.from_tensors({})
+
+
+def test_gathering_rows_in_other_portions_changes_rounding_only() -> None:
+    x = standard_normal((400, 10), 6) + 2.0
+    one = exact_spectrum(torch.split(x, 7), 10, block_rows=11)
+    other = exact_spectrum([x], 10)
+    torch.testing.assert_close(one.sigma, other.sigma, rtol=1e-13, atol=0)
+
+
+def test_singular_values_alone_are_those_of_the_spectrum() -> None:
+    x, _ = planted(300, torch.logspace(1, -2, 30, dtype=torch.float64))
+    moments = Moments(30)
+    moments.update(x)
+    torch.testing.assert_close(singular_values(moments), spectrum_of(moments).sigma, rtol=1e-9, atol=0)
+    few = StreamingQR(20)
+    few.update(standard_normal((9, 20), 5))
+    assert int((few.singular_values() > 1e-12).sum()) == 8 and len(few.singular_values()) == 20
+    with pytest.raises(ValueError, match="no samples"):
+        singular_values(Moments(3))
+
+
+def test_signs_and_floors_do_not_depend_on_how_many_columns_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = standard_normal((300, 12), 3) @ standard_normal((12, 12), 4) + 10.0
+    whole = sample_spectrum(x)
+    monkeypatch.setattr(spectrum_module, "_COLUMNS", 5)
+    parts = sample_spectrum(x)
+    assert torch.equal(parts.basis, whole.basis)
+    torch.testing.assert_close(parts.floor, whole.floor, rtol=1e-14, atol=0)
+    peak = whole.basis.gather(0, whole.basis.abs().argmax(dim=0, keepdim=True))
+    assert bool((peak > 0).all())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from suites.selftest.pipeline.corruption import honest, world  # noqa: F401  fixtures of several files
 from suites.selftest.pipeline.sessions import Session, once, run, shared_folder
 
 SMOKE = ("--profile", "smoke")

@@ -10,8 +10,9 @@ from editverdict.schema import SpecError, SpecProblem, nearest
 
 C, M, E, D, P = "claims/collapse.yaml", "models/models.yaml", "methods/rome.yaml", "data.yaml", "profiles/laptop.yaml"
 ALL_CLAIM_KEYS = (
-    "id, kind, statement, source, quantity, describes, reduce, subject, unit, min_units, edits, methods, definitions, "
-    "expect, controls, checks, quantifier, population, family, severity, paper_values, requires, suite, not_comparable"
+    "id, kind, statement, source, quantity, describes, reduce, subject, range, unit, min_units, edits, methods, about, "
+    "about_models, definitions, expect, controls, checks, quantifier, population, family, severity, paper_values, "
+    "requires, suite, not_comparable"
 )
 KINDS = "claims, architectures, models, methods, datasets, corpora, encoders, judges, profiles"
 
@@ -31,7 +32,7 @@ BENT = {
     did you mean 'architectures'?"""),
     "merge key": (M, "    hub: {repo: someone/tiny}", "    <<: {repo: someone/tiny}", """\
 12: models[tiny].<<: unknown key '<<'
-    expected one of id, source, hub, architecture, dtype, attention, layers, weights, in_paper, licence
+    expected one of id, source, hub, architecture, dtype, attention, layers, module_blocks, weights, in_paper, licence
     merge keys are not supported: write the fields out, or alias single values"""),
     "comma in a text": (C, "role: rival}", "role: rival, note: as it is, without a mean}", """\
 13: claims[collapse-cond].definitions[raw].without a mean: unknown key 'without a mean'
@@ -65,7 +66,7 @@ Claims that belong together."""),
 8: claims[collapse-cond].subject: found text 'model'; expected a list (each item: one of model | method | dataset); \
 write a list: [model]"""),
     "wrong word": (C, "unit: text_block", "unit: text-block", """\
-9: claims[collapse-cond].unit: found text 'text-block'; expected one of text_block | edit | chain; \
+9: claims[collapse-cond].unit: found text 'text-block'; expected one of text_block | edit | chain | seed; \
 did you mean 'text_block'?"""),
     "wrong word in a list": (C, "subject: [model]", "subject: [model, methd]", """\
 8: claims[collapse-cond].subject[1]: found text 'methd'; expected one of model | method | dataset; \

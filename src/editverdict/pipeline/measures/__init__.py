@@ -1,5 +1,37 @@
 """The measurements, one module per part of the paper; importing this registers all of them."""
 
-from editverdict.pipeline.measures import amplification, answers, collapse, identities, perturbation, smallest
+from editverdict.pipeline.measures import (
+    accumulation,
+    amplification,
+    answers,
+    beside,
+    collapse,
+    continuity,
+    correlation,
+    encoder_decoder,
+    identities,
+    linear,
+    perturbation,
+    pretrained,
+    smallest,
+    stability,
+    universal,
+)
 
-__all__ = ["amplification", "answers", "collapse", "identities", "perturbation", "smallest"]
+__all__ = [
+    "accumulation",
+    "amplification",
+    "answers",
+    "beside",
+    "collapse",
+    "continuity",
+    "correlation",
+    "encoder_decoder",
+    "identities",
+    "linear",
+    "perturbation",
+    "pretrained",
+    "smallest",
+    "stability",
+    "universal",
+]

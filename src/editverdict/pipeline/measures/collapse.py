@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -14,10 +14,10 @@ from editverdict.geometry import spectrum as geometry
 from editverdict.inference.intervals import Estimate, seeds_interval, spectrum_interval, t_interval
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.random_matrices import marchenko_pastur_quantiles, wishart_singular_values
-from editverdict.pipeline import base
+from editverdict.pipeline import base, validity
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measure, passed
 from editverdict.pipeline.measures.perturbation import units_picture
-from editverdict.pipeline.randoms import random_model_ranks
+from editverdict.pipeline.randoms import random_twins
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Clock, Draft, Recipe
 
@@ -26,6 +26,8 @@ Sigmas = Mapping[int, Tensor]
 Statistic = Callable[[Sigmas, int], float]
 """(singular values by layer, number of samples) -> the claim's one number."""
 NULL_VERSION = 1
+THRESHOLDS = (1e-1, 1e-2, 1e-3)
+"""Shares of sigma_1 above which directions are counted."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,9 @@ def common(trial: Trial, case: Case, layers: Layers) -> Measurement:
     """Checks, picture and description that all collapse claims share."""
     model_id, sizes = case.model, trial.profile.sizes
     record = base.base_pass(trial, model_id).json()
+    texts = len(validity.testimony(trial, model_id).texts)
     some = next(iter(layers.by_layer.values())).spectrum
-    enough = record["texts"] >= sizes.base_texts and some.n >= sizes.base_tokens and some.n > some.d
+    enough = texts >= sizes.base_texts and some.n >= sizes.base_tokens and some.n > some.d
     bad = [
         f"layer {layer}: {found['centred'][1]}" for layer, found in record["checks"].items() if not found["centred"][0]
     ]
@@ -91,24 +94,25 @@ def common(trial: Trial, case: Case, layers: Layers) -> Measurement:
         if s.spectrum.n_identified < s.spectrum.d
     }
     made = Measurement({}, recipes=[base.base_recipe(trial, model_id).key], n_samples=some.n)
+    spectra = {layer: s.spectrum for layer, s in layers.by_layer.items()}
+    made.checks |= validity.results(validity.of_spectra(trial, model_id, spectra, layers.again))
     made.checks |= passed(
         "enough-samples",
         enough,
-        f"{record['texts']} texts, {some.n} tokens, d = {some.d}; "
-        f"wanted {sizes.base_texts}, {sizes.base_tokens} and more than d",
+        f"{texts} texts, {some.n} tokens, d = {some.d}; wanted {sizes.base_texts}, {sizes.base_tokens} and more than d",
     )
     made.checks |= passed("centred-over-samples", not bad, "; ".join(bad) or "no null direction along (1, ..., 1)")
-    made.checks |= passed(
-        "above-resolution",
-        not low,
-        f"unidentified directions by layer: {low}" if low else f"all {some.d} directions identified in all layers",
-    )
-    made.stands_on = (
-        f"{model_id}, {record['texts']} texts, {some.n} tokens, layers {', '.join(map(str, layers.by_layer))}"
-    )
-    made.descriptive |= {"n": some.n, "d": some.d, "texts": record["texts"], "layers_in_exact_mode": list(layers.again)}
+    if low or made.checks["above-resolution"].ok:
+        made.checks |= passed(
+            "above-resolution",
+            not low,
+            f"unidentified directions by layer: {low}" if low else f"all {some.d} directions identified in all layers",
+        )
+    made.stands_on = f"{model_id}, {texts} texts, {some.n} tokens, layers {', '.join(map(str, layers.by_layer))}"
+    made.descriptive |= {"n": some.n, "d": some.d, "texts": texts, "layers_in_exact_mode": list(layers.again)}
     made.pictures.append(_spectrum_picture(layers))
-    if some.n <= some.d:
+    sound = made.checks["spectrum-recomputed"].ok and (low or made.checks["above-resolution"].ok)
+    if some.n <= some.d or not sound:
         raise Unmeasurable(made)  # directions without any variance have no logarithm and nothing to plant in
     return made
 
@@ -144,25 +148,24 @@ RANKS: dict[str, Callable[[Tensor], float]] = {
 }
 
 
-def _inner_rank(inner: Sequence[int], rank: Callable[[Tensor], float]) -> Statistic:
+def inner_rank(inner: Sequence[int], rank: Callable[[Tensor], float]) -> Statistic:
+    """r_eff / d by one reading of the rank, median over the inner layers."""
     return lambda sigmas, _n: median(rank(sigmas[layer]) / len(sigmas[layer]) for layer in inner)
 
 
-def _planted_half(layers: Layers) -> Layers:
-    planted = {
-        n: base.LayerSpectra(
-            n,
-            type(s.spectrum)(**{**vars(s.spectrum), "sigma": geometry.planted_half_rank(s.spectrum.sigma)}),
-            torch.stack([geometry.planted_half_rank(row) for row in s.leave_out]),
-            geometry.planted_half_rank(s.half),
-            geometry.planted_half_rank(s.quarter),
-            s.n_half,
-            s.n_quarter,
-            s.exact,
+def planted(layers: Layers, plant: Callable[[Tensor], Tensor]) -> Layers:
+    """The same layers with something planted into every spectrum of theirs, also those of parts of the sample."""
+
+    def into(own: base.LayerSpectra) -> base.LayerSpectra:
+        return replace(
+            own,
+            spectrum=replace(own.spectrum, sigma=plant(own.spectrum.sigma)),
+            leave_out=torch.stack([plant(row) for row in own.leave_out]),
+            half=plant(own.half),
+            quarter=plant(own.quarter),
         )
-        for n, s in layers.by_layer.items()
-    }
-    return Layers(planted, layers.inner, layers.again)
+
+    return replace(layers, by_layer={layer: into(own) for layer, own in layers.by_layer.items()})
 
 
 @measure("effective_rank_ratio")
@@ -171,14 +174,18 @@ def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
     layers = layers_of(trial, case.model)
     made = common(trial, case, layers)
     made.definitions = {
-        d.name: estimate(layers, _inner_rank(layers.inner, RANKS[d.name])) for d in case.claim.definitions
+        d.name: estimate(layers, inner_rank(layers.inner, RANKS[d.name])) for d in case.claim.definitions
     }
     primary = RANKS[case.claim.primary.name]
     some = layers.by_layer[layers.inner[0]].spectrum
     null = [primary(sigma) / some.d for sigma in gaussian_sigmas(trial, some.n, some.d)]
     made.controls["gaussian"] = seeds_interval(null)
-    made.controls["planted-half-rank"] = estimate(_planted_half(layers), _inner_rank(layers.inner, primary))
-    random_ranks, own = random_model_ranks(trial, case.model)
+    made.controls["planted-half-rank"] = estimate(
+        planted(layers, geometry.planted_half_rank), inner_rank(layers.inner, primary)
+    )
+    own_side, twins = random_twins(trial, case.model)
+    own = inner_rank(layers.inner, primary)(own_side.sigmas, 0)
+    random_ranks = [inner_rank(layers.inner, primary)(twin.sigmas, 0) for twin in twins]
     made.comparators["random-init"], made.comparator_subject["random-init"] = random_ranks, [own] * len(random_ranks)
     permuted, same = _permuted_ranks(trial, case.model)
     made.comparators["coordinate-permuted"], made.comparator_subject["coordinate-permuted"] = (
@@ -190,6 +197,19 @@ def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
     made.descriptive["by_layer"] = {
         str(n): primary(s.spectrum.sigma) / s.spectrum.d for n, s in layers.by_layer.items()
     }
+    made.descriptive["table"] = {  # the columns of Tables 1 and 5-8; sigma_min of the identified directions
+        str(n): {
+            "d": s.spectrum.d,
+            "r_eff": primary(s.spectrum.sigma),
+            "r_eff_over_d": primary(s.spectrum.sigma) / s.spectrum.d,
+            "sigma_1": float(s.spectrum.sigma[0]),
+            "sigma_min": float(s.spectrum.sigma[s.spectrum.index_min]),
+            "cond": 1 / geometry.sigma_min_ratio(s.spectrum),
+            "identified": s.spectrum.n_identified,
+        }
+        for n, s in layers.by_layer.items()
+    }
+    made.descriptive |= _counts(layers)
     made.pictures.insert(
         0,
         units_picture(
@@ -207,10 +227,21 @@ def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
     return made
 
 
+def _counts(layers: Layers) -> dict[str, dict[str, float]]:
+    """Stable rank and numbers of directions above thresholds by layer, in directions: readings that decide nothing."""
+    sigmas = {str(n): s.spectrum.sigma for n, s in layers.by_layer.items()}
+    counts: dict[str, dict[str, float]] = {
+        f"directions_above_{ratio:g}_sigma_1": {n: geometry.threshold_count(s, ratio) for n, s in sigmas.items()}
+        for ratio in THRESHOLDS
+    }
+    return {"stable_rank": {n: geometry.stable_rank(s) for n, s in sigmas.items()}, **counts}
+
+
 def _permuted_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]:
     """r_eff / d, median over inner layers of the subset, with each coordinate permuted over samples: one per seed."""
     sub = base.subset(trial, model_id)
-    inner = [layer for layer in trial.model(model_id).spec.layers.inner if layer in sub.states]
+    plan = trial.model(model_id).spec.layers
+    inner = [layer for layer in plan.inner if layer >= plan.edit]
     seeds = trial.profile.sizes.random_seeds
     recipe = Recipe.of(
         "permuted-ranks", NULL_VERSION, subset=sub.key, layers=inner, seeds=seeds, seed=trial.profile.seed
@@ -286,7 +317,7 @@ def last_layer_rank(trial: Trial, case: Case) -> Measurement:
         ratio(primary, layer, [other for other in layers.inner if other != layer])(sigmas, 0) for layer in layers.inner
     ]
     made.controls["shuffled-layers"] = t_interval(shuffled)
-    half = _planted_half(layers)
+    half = planted(layers, geometry.planted_half_rank)
     mixed = Layers({**layers.by_layer, layers.last: half.by_layer[layers.last]}, layers.inner, layers.again)
     made.controls["planted-half-rank"] = estimate(mixed, ratio(primary, layers.last, layers.inner))
     made.descriptive["by_layer"] = {str(n): primary(s) / len(s) for n, s in sigmas.items()}

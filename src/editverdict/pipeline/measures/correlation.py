@@ -1,0 +1,400 @@
+"""Amplification and performance (§4.4, B.6): do chains whose R_k is larger at the same T perform worse?
+
+The paper correlates a summary of R_k with a score over the edit steps of one chain. Both change with T whatever the one
+has to do with the other, so the verdict rests on the association within T over chains, of
+:mod:`editverdict.inference.association`; the paper's own number stands beside it, ``descriptive: trend-confounded``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor
+
+from editverdict.evaluation.dimensions import scores_of
+from editverdict.evaluation.questions import DIMENSIONS, questions_of
+from editverdict.inference.association import (
+    association_interval,
+    chain_interval,
+    mean_association,
+    mean_interval,
+    permutation_p,
+    permuted_within_t,
+    spearman_trend,
+    within_t_association,
+)
+from editverdict.inference.corrections import benjamini_hochberg, holm
+from editverdict.inference.intervals import Estimate, missing, seeds_interval
+from editverdict.pipeline.changes import Change
+from editverdict.pipeline.lengths import chain_length
+from editverdict.pipeline.measurement import Case, Measurement, measure, passed
+from editverdict.pipeline.measures.amplification import amplified
+from editverdict.pipeline.measures.answers import HEADROOM
+from editverdict.pipeline.measures.perturbation import method_of, reach, start, units_picture
+from editverdict.pipeline.trajectories import Trajectory, trajectory
+from editverdict.pipeline.trial import Trial
+
+Array = NDArray[np.float64]
+Cell = tuple[str, str]
+"""Summary over directions, aggregation over layers."""
+TRIM = 0.1
+"""Share that the trimmed mean leaves out at each end; the paper states none."""
+SUMMARIES: dict[str, Callable[[Tensor], float]] = {
+    "median": lambda r: float(r.quantile(0.5)),
+    "q90": lambda r: float(r.quantile(0.9)),
+    "q95": lambda r: float(r.quantile(0.95)),
+    "trimmed": lambda r: float(stats.trim_mean(r.numpy(), TRIM)),
+}
+AGGREGATIONS: dict[str, Callable[[Sequence[float]], float]] = {"mean": fmean, "max": max, "median": median}
+CELLS: tuple[Cell, ...] = tuple((s, a) for s in SUMMARIES for a in AGGREGATIONS)
+PRIMARY: Cell = ("median", "mean")
+NEGATED = ("q95", "trimmed")
+"""The half of the summaries that the negative control turns round."""
+FROM_T = 2
+SEEDS = 200
+"""Permutations of the control without any link: enough for its mean to lie within a tenth of zero."""
+
+
+# --------------------------------------------------------------------------- series: numbers alone
+@dataclass(frozen=True)
+class Series:
+    """R_k and performance of every chain at the same T."""
+
+    schedule: tuple[int, ...]
+    amplification: Mapping[Cell, Array]
+    """``[chains][T]``."""
+    performance: Mapping[str, Array]
+    """``[chains][T]`` per dimension (and ``loc_eq4``); NaN where a chain's edits so far have no such question."""
+
+    @property
+    def n_chains(self) -> int:
+        """Number of chains."""
+        return len(self.amplification[PRIMARY])
+
+    def complete(self, dimension: str) -> NDArray[np.bool_]:
+        """Which T every chain has a score at: chains are ranked all together or not at all."""
+        return np.asarray(~np.isnan(self.performance[dimension]).any(axis=0))
+
+    def pair(self, cell: Cell, dimension: str, amplification: Array | None = None) -> tuple[Array, Array]:
+        """Both sides of an association; ``amplification`` in place of the cell's own, if given."""
+        kept = self.complete(dimension)
+        x = self.amplification[cell] if amplification is None else amplification
+        return x[:, kept], self.performance[dimension][:, kept]
+
+    def left_out(self) -> list[str]:
+        """What could not be ranked, by name."""
+        return [
+            f"{dimension} at T = {t}: {int(np.isnan(self.performance[dimension][:, i]).sum())} of {self.n_chains} "
+            "chains have no such question yet"
+            for dimension in DIMENSIONS
+            for i, t in enumerate(self.schedule)
+            if not self.complete(dimension)[i]
+        ]
+
+
+def associated(series: Series, cell: Cell, dimensions: Sequence[str]) -> Estimate:
+    """Association within T of one cell with performance, mean over dimensions, with its interval over chains."""
+    lacking = [d for d in dimensions if within_t_association(*series.pair(cell, d)) is None]
+    if lacking:
+        return missing(note=f"no association with {', '.join(lacking)}: one side never varies over the chains at any T")
+    return mean_interval([series.pair(cell, d) for d in dimensions])
+
+
+def permuted(series: Series, cell: Cell, dimensions: Sequence[str], seeds: int = SEEDS) -> Estimate:
+    """The same where no chain has anything to do with its performance: dealt anew at every T, mean over seeds."""
+    found = []
+    for seed in range(seeds):
+        x = permuted_within_t(series.amplification[cell], seed)
+        value = mean_association([series.pair(cell, d, x) for d in dimensions])
+        if value is not None:
+            found.append(value)
+    return seeds_interval(found) if found else missing(note="one side never varies over the chains at any T")
+
+
+def minus_r(series: Series, cell: Cell) -> Estimate:
+    """The same where performance is -R: -1 whatever the data."""
+    return association_interval(series.amplification[cell], -series.amplification[cell])
+
+
+def weakest(readings: Mapping[Cell, float | None]) -> float | None:
+    """Smallest association over all cells times the sign of the primary one: positive if no sign differs."""
+    first, values = readings[PRIMARY], [value for value in readings.values() if value is not None]
+    if first is None or len(values) < len(readings):
+        return None
+    sign = 0.0 if first == 0.0 else math.copysign(1.0, first)
+    return min(sign * value for value in values)
+
+
+def agreement(series: Series, dimensions: Sequence[str]) -> Estimate:
+    """:func:`weakest` of the series, with its interval over chains."""
+    pairs = {cell: [series.pair(cell, d) for d in dimensions] for cell in CELLS}
+
+    def readings(kept: NDArray[np.intp]) -> dict[Cell, float | None]:
+        return {cell: mean_association([(x[kept], y[kept]) for x, y in own]) for cell, own in pairs.items()}
+
+    size = sum(x.size for x, _ in pairs[PRIMARY])
+    return chain_interval(lambda kept: weakest(readings(kept)), series.n_chains, size)
+
+
+def planted_agreement(series: Series, negated: Sequence[str] = ()) -> Estimate:
+    """The same where performance is -R by whichever summary is looked at, some of the summaries negated."""
+
+    def readings(kept: NDArray[np.intp]) -> dict[Cell, float | None]:
+        found: dict[Cell, float | None] = {}
+        for cell, r in series.amplification.items():
+            found[cell] = within_t_association(-r[kept] if cell[0] in negated else r[kept], -r[kept])
+        return found
+
+    size = series.amplification[PRIMARY].size
+    return chain_interval(lambda kept: weakest(readings(kept)), series.n_chains, size)
+
+
+def family(series: Series) -> list[dict[str, Any]]:
+    """All cells with association, p of the permutation test, and both corrections over the family.
+
+    Cells without an association are listed without numbers and are no members of the family.
+    """
+    rows: list[dict[str, Any]] = []
+    for cell in CELLS:
+        for dimension in DIMENSIONS:
+            x, y = series.pair(cell, dimension)
+            names = {"summary": cell[0], "aggregation": cell[1], "dimension": dimension}
+            rows.append({**names, "association": within_t_association(x, y), "p": permutation_p(x, y)})
+    tested = [row for row in rows if row["p"] is not None]
+    raw = [row["p"] for row in tested]
+    for row, by_holm, by_bh in zip(tested, holm(raw), benjamini_hochberg(raw), strict=True):
+        row |= {"p_holm": by_holm, "p_bh": by_bh}
+    return rows
+
+
+def trends(chain: Series) -> dict[Cell, dict[str, Any]]:
+    """The paper's own statistic: Spearman over the steps of one chain (a series of a single chain)."""
+    found: dict[Cell, dict[str, Any]] = {}
+    for cell in CELLS:
+        found[cell] = {}
+        for dimension in DIMENSIONS:
+            (x,), (y,) = chain.pair(cell, dimension)
+            found[cell][dimension] = spearman_trend(x.tolist(), y.tolist())
+    return found
+
+
+# --------------------------------------------------------------------------- series: from artifacts
+def _readings(trial: Trial, case: Case, change: Change, layers: Sequence[int]) -> dict[Cell, float]:
+    values = [amplified(trial, case.model, change, layer).values for layer in layers]
+    by_summary = {name: [read(r) for r in values] for name, read in SUMMARIES.items()}
+    return {(s, a): float(AGGREGATIONS[a](by_summary[s])) for s, a in CELLS}
+
+
+def _series(
+    trial: Trial, case: Case, way: Trajectory, schedule: Sequence[int], chains: slice, layers: Sequence[int]
+) -> Series:
+    """The series of some chains at some T; beyond the chains' length there is the first chain alone."""
+    r = [[_readings(trial, case, c, layers) for c in way.changes(t)[t][chains]] for t in schedule]
+    scores = [[vars(s) for s in way.scores(t)[t][chains]] for t in schedule]
+
+    def stacked(rows: Sequence[Sequence[Mapping[Any, float | None]]], name: Any) -> Array:
+        table = [[math.nan if one[name] is None else one[name] for one in row] for row in rows]
+        return np.asarray(table, dtype=float).T
+
+    return Series(
+        tuple(schedule),
+        {cell: stacked(r, cell) for cell in CELLS},
+        {name: stacked(scores, name) for name in (*DIMENSIONS, "loc_eq4")},
+    )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What all claims of this module look at, for one method."""
+
+    way: Trajectory
+    layers: tuple[int, ...]
+    series: Series
+    first: Series
+    """The first chain alone, over all T that it reaches."""
+    singles_rel: float | None
+    """Reliability of the chains' edits made singly."""
+    keys: tuple[str, ...]
+    """Of the answers behind all this."""
+
+
+def _measured(trial: Trial, case: Case) -> Measured:
+    memo = ("correlation", case.model, method_of(case), case.dataset)
+    if memo not in trial._memo:
+        length = chain_length(trial, case)
+        way, layers = trajectory(trial, case), reach(trial, case).layers
+        way.changes()
+        within = [t for t in way.schedule if t >= FROM_T]
+        alone = way.single_answers(length)
+        asked = [one for many in way.answers().values() for one in many]
+        trial._memo[memo] = Measured(
+            way,
+            layers,
+            _series(trial, case, way, within, slice(None), layers),
+            _series(trial, case, way, way.long_schedule, slice(1), layers),
+            scores_of([row for one in alone for row in one.rows]).rel,
+            tuple(one.key for one in (*alone, *asked)),
+        )
+    found: Measured = trial._memo[memo]
+    return found
+
+
+# --------------------------------------------------------------------------- what every claim here tells
+def _checks(case: Case, made: Measurement, measured: Measured) -> None:
+    rel = measured.singles_rel
+    shown = "has no question" if rel is None else f"= {rel:.3f}"
+    detail = f"reliability of single edits {shown}, at least {HEADROOM} needed to show a loss"
+    made.checks |= passed("headroom-single-rel", rel is not None and rel >= HEADROOM, detail)
+    answers = measured.way.answers()
+    wanted = sum(len(questions_of(r)) for t in answers for chain in measured.way.chains for r in chain[:t])
+    found = sum(len(one.rows) for many in answers.values() for one in many)
+    made.checks |= passed("answers-complete", found == wanted, f"{found} answers to {wanted} questions")
+
+
+def _begun(trial: Trial, case: Case) -> tuple[Measurement, Measured]:
+    """Checks, recipes and what is only described."""
+    measured = _measured(trial, case)
+    way, series = measured.way, measured.series
+    changes = way.changes()
+    named = ", ".join(map(str, series.schedule))
+    flat = [change for t in way.schedule for change in changes[t]]
+    made = start(trial, case, flat, f"{len(way.chains)} chains of {way.schedule[-1]} edits, T = {named}")
+    made.edits = way.schedule[-1]
+    made.recipes += measured.keys
+    _checks(case, made, measured)
+    table = family(series)
+    made.descriptive |= {
+        "schedule": list(series.schedule),
+        "layers": list(measured.layers),
+        "left_out": series.left_out(),
+        "median_R": _plain_table(series.amplification[PRIMARY]),
+        "scores": {name: _plain_table(values) for name, values in series.performance.items()},
+        "cells": table,
+        "smallest_permutation_p": 1 / math.factorial(series.n_chains),
+        "single_chain": _with_trends(measured.first, table),
+    }
+    return made, measured
+
+
+def _plain_table(values: Array) -> list[list[float | None]]:
+    return [[None if math.isnan(v) else float(v) for v in row] for row in values]
+
+
+def _with_trends(first: Series, table: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Add the paper's statistic on our first chain to the cells, and say whether its signs are those within T."""
+    found, signs, reach = trends(first), [], []
+    for row in table:
+        trend = found[row["summary"], row["aggregation"]][row["dimension"]]
+        row["single_chain"] = None if trend is None else {"rho": trend.rho, "p": trend.p, "steps": trend.n_steps}
+        if trend is not None:
+            reach.append(trend.smallest_p)
+            signs += [] if row["association"] is None else [trend.rho * row["association"] > 0]
+    return {
+        "role": "descriptive: trend-confounded",
+        "T": list(first.schedule),
+        "smallest_p": max(reach, default=None),
+        "signs_as_within_T": f"{sum(signs)} of {len(signs)}",
+    }
+
+
+def _left_one_out(estimate: Estimate) -> list[float]:
+    """The statistic without each chain, out of the pseudo-values."""
+    n = len(estimate.units)
+    if estimate.value is None or n < 2:
+        return []
+    return [(n * estimate.value - unit) / (n - 1) for unit in estimate.units]
+
+
+def _pictures(case: Case, made: Measurement, title: str) -> None:
+    """The case with its controls and the twelve associations of each dimension; beside it all of them as a table."""
+    role = {control.name: control.role for control in case.claim.controls}
+    table = made.descriptive["cells"]
+    groups: dict[str, Sequence[float]] = {
+        f"{case.method}, without one chain each": _left_one_out(made.definitions[case.claim.primary.name])
+    }
+    groups |= {f"{name} ({role[name]})": c.units for name, c in made.controls.items() if name in role}
+    for name in DIMENSIONS:
+        values = [row["association"] for row in table if row["dimension"] == name]
+        groups[f"{name}, by summary and aggregation"] = [v for v in values if v is not None]
+    made.pictures.append(units_picture(case, title, groups))
+    by_cell = {(r["summary"], r["aggregation"], r["dimension"]): r["association"] for r in table}
+    made.pictures.append(
+        {
+            "kind": "answers",
+            "title": "Association within T of R_k and performance, by summary over directions and layers",
+            "columns": ["R_k over directions", "over layers", *DIMENSIONS],
+            "rows": [[s, a, *(by_cell[s, a, d] for d in DIMENSIONS)] for s, a in CELLS],
+        }
+    )
+
+
+# --------------------------------------------------------------------------- the claims
+RIVALS: dict[str, Cell] = {
+    "max-over-layers": ("median", "max"),
+    "median-over-layers": ("median", "median"),
+    "q90": ("q90", "mean"),
+    "q95": ("q95", "mean"),
+    "trimmed-mean": ("trimmed", "mean"),
+}
+
+
+def definitions_of(series: Series, dimensions: Sequence[str]) -> dict[str, Estimate]:
+    """The association under every reading that the paper's tables have."""
+    eq4 = ["loc_eq4" if d == "loc" else d for d in dimensions]
+    found = {"median-mean": associated(series, PRIMARY, dimensions)}
+    found |= {name: associated(series, cell, dimensions) for name, cell in RIVALS.items()}
+    return found | {"locality-eq4": associated(series, PRIMARY, eq4)}
+
+
+def controls_of(series: Series, dimensions: Sequence[str], seeds: int = SEEDS) -> dict[str, Estimate]:
+    """No link at all, and a perfect one; which of them must show the effect is the spec's to say."""
+    return {"chains-permuted": permuted(series, PRIMARY, dimensions, seeds), "minus-R": minus_r(series, PRIMARY)}
+
+
+def _association_claim(trial: Trial, case: Case, dimensions: Sequence[str]) -> Measurement:
+    made, measured = _begun(trial, case)
+    made.definitions = definitions_of(measured.series, dimensions)
+    made.controls = controls_of(measured.series, dimensions, max(SEEDS, trial.profile.sizes.random_seeds))
+    made.notes["chains-permuted"] = "independently at every T"
+    _pictures(case, made, f"Association within T of R_k and {', '.join(dimensions)} after {case.method} edits")
+    return made
+
+
+@measure("performance_association")
+def performance_association(trial: Trial, case: Case) -> Measurement:
+    """Association within T of the median R_k with Rel, Gen, Loc and Port (mean)."""
+    return _association_claim(trial, case, DIMENSIONS)
+
+
+@measure("performance_association_but_gen")
+def performance_association_but_gen(trial: Trial, case: Case) -> Measurement:
+    """The same with Rel, Loc and Port, which the paper's significant cells are about."""
+    return _association_claim(trial, case, [d for d in DIMENSIONS if d != "gen"])
+
+
+@measure("reliability_association")
+def reliability_association(trial: Trial, case: Case) -> Measurement:
+    """The same with reliability alone."""
+    return _association_claim(trial, case, ["rel"])
+
+
+@measure("association_agreement")
+def association_agreement(trial: Trial, case: Case) -> Measurement:
+    """Smallest association (mean over dimensions) over summaries and aggregations, times the sign of the primary."""
+    made, measured = _begun(trial, case)
+    made.definitions = {"smallest": agreement(measured.series, DIMENSIONS)}
+    made.controls = {
+        "summaries-negated": planted_agreement(measured.series, NEGATED),
+        "minus-R": planted_agreement(measured.series),
+    }
+    made.notes["summaries-negated"] = f"as minus-R, {' and '.join(NEGATED)} negated"
+    made.notes["minus-R"] = "performance follows whichever summary is looked at"
+    _pictures(case, made, f"Agreement of the summaries of R_k after {case.method} edits")
+    return made

@@ -1,0 +1,143 @@
+"""How the paper's tables belong together, whose numbers stand beside them, and how layers, k and T answer to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from editverdict.inference.rows import Row
+from editverdict.reporting import paper_rows as rows_of
+from editverdict.reporting.paper_rows import Record
+
+Reader = Callable[[Row], list[Record]]
+
+_LAYERS = (
+    "Layers are counted from 0, as in the paper; ours are the layers measured in our model, other layers of another "
+    "depth, from the lowest edited one up where something is edited."
+)
+_RATES = (
+    "R_k over identified directions only (those above the resolution of the measurement), mean |c_k| over paired "
+    "tokens; every column is a mean over single edits of each edit's own statistic."
+)
+_CHAIN = (
+    "R_k summarised over directions, then over layers; performance on all edits so far. First the paper's statistic on "
+    "our first chain: Spearman's ρ over its steps, which the trend of both in T confounds whatever the link. Then the "
+    "association within T over chains, the trend taken out, p by permuting chains and corrected by Holm over all cells."
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Tables that are laid out alike and whose numbers come from the same claim."""
+
+    tables: tuple[int, ...]
+    title: str
+    claims: tuple[str, ...]
+    """Ids of claims, or what they start with (``corr-``)."""
+    readers: tuple[tuple[str, Reader], ...]
+    """What a block of numbers is called (empty: the only one), and how it is read off a row."""
+    mapping: str
+    own_method: bool = False
+    """The tables are about one method each."""
+    together: bool = False
+    """The methods of one model and dataset stand in one table, side by side."""
+
+
+PARTS = (
+    Part(
+        (1, 5, 6, 7),
+        "Collapse: spectra of hidden states",
+        ("collapse-eff-rank",),
+        (("", rows_of.spectrum_of_layers),),
+        f"{_LAYERS} σ_min and the condition number are those of the smallest identified direction.",
+    ),
+    Part(
+        (8,),
+        "Collapse in an encoder-decoder",
+        ("amp-t5",),
+        (("", rows_of.spectrum_of_modules),),
+        "Modules are named as in the paper; act is what wi becomes behind the activation. σ_min and the condition "
+        "number are those of the smallest identified direction.",
+    ),
+    Part(
+        (9, 10, 11),
+        "Small perturbation: ‖Δh‖ after one edit",
+        ("smallpert-norm",),
+        (("", rows_of.norms_of_layers),),
+        f"{_LAYERS} Norms over paired tokens, per edit, then the mean over single edits (the paper: over 100,000 "
+        "samples). The last column puts them beside the size of the states, which the paper does not print.",
+    ),
+    Part(
+        (12,),
+        "Small perturbation in an encoder-decoder",
+        ("smallpert-t5-heterogeneous",),
+        (("", rows_of.norms_of_modules),),
+        "Modules that the edits reach, named as in the paper; per edit, then the mean over single edits.",
+    ),
+    Part(
+        (13, 14, 15, 16, 17, 18),
+        "Stability: principal subspaces along a chain of edits",
+        ("pc-decay-with-edits",),
+        (("", rows_of.cosines_of_layers),),
+        "Cosine of the largest principal angle (the printed values fall with k, so it is this one, whatever it is "
+        "called), same tokens before and after, mean over chains. k = 10 is kept; 100, 200 and 2000 of the paper's "
+        f"4096 become the same share of our d. T is this run's schedule. {_LAYERS} The paper shows layer 30 alone; "
+        "ours are all, so that none is picked.",
+        own_method=True,
+    ),
+    Part(
+        (19,),
+        "Stability in an encoder-decoder: input projections",
+        ("pc-t5-immediate-loss",),
+        (("", rows_of.cosines_of_inputs),),
+        "After one edit, mean over edits; the k that lie within the identified directions of a module. act is what wi "
+        "becomes behind the activation.",
+    ),
+    Part(
+        (20,),
+        "Stability in an encoder-decoder: output projections",
+        ("pc-t5-immediate-loss",),
+        (("", rows_of.cosines_of_outputs),),
+        "After one edit, mean over edits; the k that lie within the identified directions of a module.",
+    ),
+    Part(
+        (21, 22, 23),
+        "Amplification: R_k over directions after one edit",
+        ("amp-mean-max-extreme",),
+        (("", rows_of.rates_of_layers),),
+        f"{_RATES} {_LAYERS}",
+    ),
+    Part(
+        (24,),
+        "Amplification in an encoder-decoder",
+        ("amp-t5",),
+        (("", rows_of.rates_of_modules),),
+        f"{_RATES} The paper's 10²⁰ stands for directions without variance; ours are left out and counted.",
+    ),
+    Part(
+        (2, 25, 26, 27, 28),
+        "Correlation of R_k with performance",
+        ("corr-",),
+        (
+            ("the paper's statistic, on our first chain (trend-confounded)", rows_of.trends_of_one_chain),
+            ("association within T over chains, p after Holm", rows_of.associations_within_t),
+        ),
+        _CHAIN,
+        together=True,
+    ),
+)
+FIGURES = Part(
+    (),
+    "Figures 2 and 6: R_k per direction along a chain",
+    ("cum-R-increases-with-steps",),
+    (("", rows_of.curves_along_chains),),
+    "R_k of each identified direction, mean over chains, at the edited and at the last measured layer; Figure 6 at "
+    "each T of this run's schedule, Figure 2 at the largest. The paper's figures print no numbers. The placebo is a "
+    "chain of random updates of equal norm.",
+)
+FIGURE_TEXTS = {
+    6: "The paper draws R_k against k for its methods, models and numbers of edits and reads off it that R_k is "
+    "largest where σ_k is smallest, that many directions exceed 1 after a single edit, and that R_k rises with T.",
+    2: "The paper draws R_k against k at layer 30 (of 32) of Llama-3.1-8B-Instruct after 1000 edits by MEMIT, at which "
+    "its own Table 37 has that model at zero in every score.",
+}

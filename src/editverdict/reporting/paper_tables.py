@@ -1,0 +1,249 @@
+"""The paper's Tables 1, 2 and 5 to 28 and Figures 2 and 6 beside what a run measured.
+
+The paper's numbers are data (``specs/paper``); ours are the descriptive numbers of the rows. Nothing is judged here:
+which claim a table belongs to, and how layers, k and T of the paper answer to ours, is stated beside each table.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from editverdict.inference.rows import Row
+from editverdict.reporting.formatting import LOOKS
+from editverdict.reporting.paper_parts import FIGURES, PARTS, Part
+from editverdict.reporting.paper_rows import NAMES, Record, notes
+from editverdict.reporting.run import Run, RunFolderError
+
+
+# ------------------------------------------------------------------------------- the paper's side
+@dataclass(frozen=True)
+class PaperTable:
+    """A table as the paper prints it."""
+
+    number: int
+    summary: str
+    unit: str
+    records: tuple[Record, ...]
+
+    @property
+    def models(self) -> set[str]:
+        """Ids of the models it is about, as our specs have them."""
+        return {str(record["model"]).lower() for record in self.records if "model" in record}
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods it is about, in its order."""
+        return list(dict.fromkeys(str(record["method"]) for record in self.records if record.get("method")))
+
+
+def _read_csv(path: Path) -> list[Record]:
+    if not path.is_file():
+        raise RunFolderError(f"{path}: no such file; expected numbers of the paper. Is the installation complete?")
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [dict(record) for record in csv.DictReader(stream)]
+
+
+def read_paper(folder: Path) -> dict[int, PaperTable]:
+    """The paper's tables by number, out of ``specs/paper``.
+
+    Raises
+    ------
+    RunFolderError
+        If the index or a table that it names is not there.
+    """
+    return {
+        int(entry["table"]): PaperTable(
+            int(entry["table"]), entry["summary"], entry["unit"], tuple(_read_csv(folder / entry["file"]))
+        )
+        for entry in _read_csv(folder / "index.csv")
+    }
+
+
+# ------------------------------------------------------------------------------- our side
+@dataclass(frozen=True)
+class Block:
+    """Numbers of one case (or of one model's cases side by side), ready to stand beside the paper's."""
+
+    subject: str
+    name: str
+    """What the numbers are, where a table has several blocks per subject."""
+    rows: tuple[Row, ...]
+    records: tuple[Record, ...]
+
+    @property
+    def stands_on(self) -> list[str]:
+        """One line per row: what was measured, T, scope, and what the row's claim came to."""
+        return [f"{stands_on(row)} · {row.claim} {LOOKS[row.verdict].words}" for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One table of the paper and what this run has to put beside it."""
+
+    table: PaperTable
+    part: Part
+    blocks: tuple[Block, ...]
+    missing: tuple[str, ...]
+    """What was not measured, each with its reason."""
+    not_comparable: tuple[str, ...]
+
+
+def stands_on(row: Row) -> str:
+    """What a row's numbers stand on, in one line: subject, units, T, definition, scope."""
+    edits = row.descriptive.get("edits")
+    primary = next((d.name for d in row.definitions if d.role == "primary"), None)
+    parts = [
+        row.stands_on or row.case,
+        f"T = {edits}" if row.method and isinstance(edits, int) else "",
+        f"primary definition {primary}" if primary else "",
+        *notes(row),
+        f"{row.scope}: {row.scope_reason}" if row.scope_reason else row.scope,
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _of_claims(run: Run, part: Part) -> list[Row]:
+    return [
+        row
+        for row in run.rows
+        if any(row.claim == c or (c[-1] == "-" and row.claim.startswith(c)) for c in part.claims)
+    ]
+
+
+def is_method(row: Row, method: str) -> bool:
+    """Whether a row is about a method of the paper, or a variant of it (``AlphaEdit-L2-1``)."""
+    return row.method == method or (row.method or "").startswith(f"{method}-")
+
+
+def _beside_whom(table: PaperTable, rows: Sequence[Row], paper_models: set[str]) -> list[Row]:
+    """Rows of the table's own model; where the run has none, those of models that the paper does not have."""
+    own = [row for row in rows if (row.model or "").lower() in table.models]
+    return own or [row for row in rows if not table.models or (row.model or "").lower() not in paper_models]
+
+
+def _ordered(rows: Sequence[Row], methods: Sequence[str]) -> list[Row]:
+    """The paper's methods first, in its order, with their variants; then ours."""
+    place = {id(row): next((i for i, m in enumerate(methods) if is_method(row, m)), len(methods)) for row in rows}
+    return sorted(rows, key=lambda row: place[id(row)])
+
+
+def _subject(row: Row, *, with_method: bool = True) -> str:
+    return " · ".join(name for name in (row.model, row.method if with_method else None, row.dataset) if name)
+
+
+def _wanted(table: PaperTable, records: Sequence[Record]) -> tuple[Record, ...]:
+    """Of the correlations only those summaries and aggregations that the table prints."""
+    printed = {(record.get("summary"), record.get("aggregation")) for record in table.records}
+    return tuple(r for r in records if "summary" not in r or (r["summary"], r["aggregation"]) in printed)
+
+
+def _blocks(table: PaperTable, part: Part, rows: Sequence[Row]) -> list[Block]:
+    found: dict[tuple[str, str], tuple[list[Row], list[Record]]] = {}
+    for name, read in part.readers:
+        seen: set[str] = set()  # several claims of a family hold the same cells of one subject
+        for row in rows:
+            records = _wanted(table, read(row))
+            if records and _subject(row) not in seen:
+                seen.add(_subject(row))
+                key = (_subject(row, with_method=not part.together), name)
+                own_rows, own_records = found.setdefault(key, ([], []))
+                own_rows.append(row)
+                own_records += records
+    return [Block(subject, name, tuple(own), tuple(records)) for (subject, name), (own, records) in found.items()]
+
+
+def why_missing(run: Run, part: Part, method: str | None, rows: Sequence[Row]) -> str:
+    """Why a run has no numbers of a method (None: of a claim that is about no method) for some tables."""
+    about = [row for row in rows if method is None or is_method(row, method)]
+    who = f"{method}: " if method else ""
+    if about:
+        measured = about[0].estimate is not None
+        reason = "its row holds no such numbers; measure the case again" if measured else about[0].reason
+        return f"{who}{about[0].case}: {reason}"
+    others = {row.model or "" for row in _of_claims(run, part) if method is None or is_method(row, method)}
+    claim = " or ".join(f"{name}*" if name.endswith("-") else name for name in part.claims)
+    if others:
+        return f"{who}this run's cases of {claim} are about {', '.join(sorted(others))}, beside whose table they stand"
+    elsewhere = [
+        profile for profile, names in (run.manifest.get("methods_elsewhere") or {}).items() if method in (names or ())
+    ]
+    has = f"; profile {' and '.join(map(str, elsewhere))} has the method" if method and elsewhere else ""
+    return f"{who}this run has no case of {claim}{' about it' if method else ''}{has}"
+
+
+def _missing(run: Run, part: Part, table: PaperTable, rows: Sequence[Row], blocks: Sequence[Block]) -> list[str]:
+    measured = [row for block in blocks for row in block.rows]
+    empty = dict.fromkeys(
+        f"{row.case}: {row.reason}" for block in blocks for row in block.rows if _is_empty(block, row)
+    )
+    if table.methods:
+        absent = [m for m in table.methods if not any(is_method(row, m) for row in measured)]
+        return [*empty, *(why_missing(run, part, method, rows) for method in absent)]
+    return [*empty] if measured else [why_missing(run, part, None, rows)]
+
+
+def _is_empty(block: Block, row: Row) -> bool:
+    """Whether a row has a place in a block and not one number there."""
+    own = [record for record in block.records if record.get("method") in (None, row.method)]
+    return all(value is None for record in own for name, value in record.items() if name not in NAMES)
+
+
+def _beside(run: Run, table: PaperTable, part: Part, paper_models: set[str]) -> Beside:
+    rows = _beside_whom(table, _of_claims(run, part), paper_models)
+    if part.own_method:
+        rows = [row for row in rows if any(is_method(row, method) for method in table.methods)]
+    blocks = _blocks(table, part, _ordered(rows, table.methods))
+    used = [row for block in blocks for row in block.rows]
+    reasons = dict.fromkeys(row.not_comparable for row in used or rows if row.not_comparable)
+    return Beside(table, part, tuple(blocks), tuple(_missing(run, part, table, rows, blocks)), tuple(reasons))
+
+
+def beside_paper(run: Run, paper: dict[int, PaperTable]) -> list[Beside]:
+    """Every table of the paper that is at hand, in its order, with what the run has for it."""
+    models = {model for table in paper.values() for model in table.models}
+    part_of = {number: part for part in PARTS for number in part.tables}
+    return [_beside(run, paper[n], part_of[n], models) for n in sorted(paper) if n in part_of]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the run has for Figures 2 and 6."""
+
+    blocks: tuple[Block, ...]
+    missing: tuple[str, ...]
+    not_comparable: tuple[str, ...]
+
+
+def figures(run: Run) -> Figures:
+    """One block per case that holds curves."""
+    rows = _of_claims(run, FIGURES)
+    nothing = PaperTable(0, "", "", ())
+    blocks = _blocks(nothing, FIGURES, rows)
+    silent = [row for row in rows if not any(row in block.rows for block in blocks)]
+    missing = [why_missing(run, FIGURES, None, [row]) for row in silent] or (
+        [] if blocks else [why_missing(run, FIGURES, None, rows)]
+    )
+    used = [row for block in blocks for row in block.rows] or rows
+    reasons = dict.fromkeys(row.not_comparable for row in used if row.not_comparable)
+    return Figures(tuple(blocks), tuple(missing), tuple(reasons))
+
+
+def largest_t(records: Sequence[Record]) -> list[Record]:
+    """Of the records along chains those at the largest T (Figure 2); the placebo, which comes last, has it."""
+    ends = [str(record["curve"]).rpartition("T = ")[2] for record in records]
+    return [record for record, end in zip(records, ends, strict=True) if end == ends[-1]] if records else []
+
+
+# ------------------------------------------------------------------------------- CSV
+def records_csv(paper: Sequence[Record], blocks: Sequence[Block]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and lines of one table: the paper's as printed, ours in full precision, an absent number left empty."""
+    ours = [{"what": b.name, "model": b.rows[0].model, **record} for b in blocks for record in b.records]
+    lines = [{"source": "paper", **record} for record in paper] + [{"source": "this run", **record} for record in ours]
+    filled = {name for line in lines for name, value in line.items() if value not in (None, "")}
+    names = dict.fromkeys(["source", "what", "model", *(name for line in lines for name in line)])
+    columns = [name for name in names if name in filled]
+    return columns, [[line.get(name) for name in columns] for line in lines]

@@ -1,0 +1,252 @@
+"""Claims on R_k and performance, judged on planted series: what they find, refuse, and cannot tell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from editverdict.evaluation.questions import DIMENSIONS
+from editverdict.inference.intervals import Estimate, seeds_interval
+from editverdict.inference.verdicts import CaseDecision, decide_case, judge_definition
+from editverdict.pipeline import cases
+from editverdict.pipeline.measurement import Case, Measurement
+from editverdict.pipeline.measures import correlation as c
+from editverdict.pipeline.setup import load_library
+from editverdict.schema.specs import ClaimSpec
+from suites.selftest.pipeline.sessions import ROOT
+
+STEPS = (2, 5, 10)
+ALL, BUT_GEN = DIMENSIONS, ("rel", "loc", "port")
+Draw = Callable[[np.random.Generator, c.Array], c.Array]
+
+
+@pytest.fixture(scope="module")
+def claims() -> Mapping[str, ClaimSpec]:
+    return load_library([ROOT / "specs"]).claims
+
+
+def series(n: int, link: Draw, seed: int = 0, noise: float = 0.05, steps: Sequence[int] = STEPS) -> c.Series:
+    """Chains whose R_k grows with T and whose scores fall with T, linked within T by ``link`` alone."""
+    rng, trend = np.random.default_rng(seed), 3.0 * np.asarray(steps, dtype=float)
+    own = rng.normal(size=(n, len(steps)))
+    r = {cell: np.exp(own + noise * rng.normal(size=own.shape) + trend) for cell in c.CELLS}
+    return c.Series(tuple(steps), r, {d: link(rng, own) - trend for d in (*DIMENSIONS, "loc_eq4")})
+
+
+def falling(rng: np.random.Generator, own: c.Array) -> c.Array:
+    return -own + 0.1 * rng.normal(size=own.shape)
+
+
+def rising(rng: np.random.Generator, own: c.Array) -> c.Array:
+    return -falling(rng, own)
+
+
+def halfway(rng: np.random.Generator, own: c.Array) -> c.Array:
+    """Spearman about -.5: on the edge of what is claimed of ROME, and of what is claimed of AlphaEdit."""
+    return -own + 1.7 * rng.normal(size=own.shape)
+
+
+def unlinked(rng: np.random.Generator, own: c.Array) -> c.Array:
+    return rng.normal(size=own.shape)
+
+
+def judged(
+    claim: ClaimSpec, found: c.Series, dimensions: Sequence[str], **wrong: Estimate
+) -> tuple[CaseDecision, Measurement]:
+    """The case as the pipeline would judge it, some controls replaced."""
+    made = Measurement(c.definitions_of(found, dimensions), c.controls_of(found, dimensions))
+    if claim.quantity == "association_agreement":
+        made = Measurement({"smallest": c.agreement(found, dimensions)}, _agreement_controls(found))
+    made.controls |= {name.replace("_", "-"): estimate for name, estimate in wrong.items()}
+    region, primary = cases.region_of(claim), made.definitions[claim.primary.name]
+    decision = decide_case(
+        describes=claim.describes,
+        unit=claim.unit,
+        region=region,
+        primary=primary,
+        min_units=claim.min_units,
+        definitions=[judge_definition(d.name, d.role, made.definitions[d.name], region) for d in claim.definitions],
+        controls=[cases._control(control, made, primary, region) for control in claim.controls],
+    )
+    return decision, made
+
+
+def _agreement_controls(found: c.Series) -> dict[str, Estimate]:
+    return {"summaries-negated": c.planted_agreement(found, c.NEGATED), "minus-R": c.planted_agreement(found)}
+
+
+# --------------------------------------------------------------------------- what the verdicts say
+@pytest.mark.parametrize(
+    ("name", "link", "n", "verdict"),
+    [
+        ("corr-rome-negative", falling, 12, "supported"),
+        ("corr-rome-negative", rising, 12, "refuted"),
+        ("corr-rome-negative", unlinked, 20, "refuted"),
+        ("corr-rome-negative", halfway, 6, "inconclusive"),
+        ("corr-alphaedit-weak", unlinked, 20, "supported"),
+        ("corr-alphaedit-weak", falling, 12, "refuted"),
+        ("corr-alphaedit-weak", rising, 12, "refuted"),
+        ("corr-alphaedit-weak", halfway, 12, "inconclusive"),
+        ("corr-R-large-implies-degradation", falling, 12, "supported"),
+        ("corr-R-large-implies-degradation", rising, 12, "refuted"),
+        ("corr-R-large-implies-degradation", unlinked, 12, "inconclusive"),
+        ("corr-robust-to-summary", falling, 12, "supported"),
+        ("corr-robust-to-summary", rising, 12, "supported"),
+    ],
+)
+def test_verdicts_on_planted_series(
+    claims: Mapping[str, ClaimSpec], name: str, link: Draw, n: int, verdict: str
+) -> None:
+    dimensions = BUT_GEN if claims[name].quantity == "performance_association_but_gen" else ALL
+    decision, _ = judged(claims[name], series(n, link), dimensions)
+    assert decision.verdict == verdict, decision.reason
+
+
+def test_opposite_trends_alone_support_nothing_though_the_papers_statistic_is_minus_one(
+    claims: Mapping[str, ClaimSpec],
+) -> None:
+    for seed in range(8):
+        found = series(12, unlinked, seed)
+        alone = c.Series(STEPS, {k: v[:1] for k, v in found.amplification.items()}, _first(found.performance))
+        trend = c.trends(alone)[c.PRIMARY]["rel"]
+        assert trend is not None and trend.rho == pytest.approx(-1) and trend.smallest_p == pytest.approx(1 / 3)
+        for name in ("corr-rome-negative", "corr-R-large-implies-degradation"):
+            decision, _ = judged(claims[name], found, BUT_GEN)
+            assert decision.verdict in ("refuted", "inconclusive"), decision.reason
+
+
+def test_too_few_chains_are_counted(claims: Mapping[str, ClaimSpec]) -> None:
+    decision, made = judged(claims["corr-rome-negative"], series(2, falling, steps=(2,)), ALL)
+    assert decision.verdict == "inconclusive" and "2 of 6 chains" in decision.reason
+    assert made.definitions["median-mean"].value == -1.0
+
+
+def test_scores_that_never_vary_are_no_association(claims: Mapping[str, ClaimSpec]) -> None:
+    found = series(8, lambda _, own: 0.0 * own)
+    decision, made = judged(claims["corr-alphaedit-weak"], found, BUT_GEN)
+    # Taken for zero, this would be the very support of a weak association.
+    assert decision.verdict == "inconclusive" and made.definitions["median-mean"].value is None
+    assert "rel, loc, port" in str(made.definitions["median-mean"].note)
+    assert {(row["association"], row["p"]) for row in c.family(found)} == {(None, None)}
+
+
+def test_a_control_that_does_not_do_its_part_makes_the_case_invalid(claims: Mapping[str, ClaimSpec]) -> None:
+    found, linked = series(12, falling), seeds_interval([-0.9 + 0.001 * i for i in range(20)])
+    decision, _ = judged(claims["corr-rome-negative"], found, ALL, chains_permuted=linked)
+    assert decision.verdict == "invalid" and "chains-permuted" in decision.reason
+    decision, _ = judged(claims["corr-rome-negative"], found, ALL, minus_R=c.permuted(found, c.PRIMARY, ALL))
+    assert decision.verdict == "invalid" and "minus-R" in decision.reason
+    decision, _ = judged(claims["corr-alphaedit-weak"], series(20, unlinked), BUT_GEN, chains_permuted=linked)
+    assert decision.verdict == "invalid" and "chains-permuted" in decision.reason
+    decision, _ = judged(claims["corr-robust-to-summary"], found, ALL, summaries_negated=c.planted_agreement(found))
+    assert decision.verdict == "invalid" and "summaries-negated" in decision.reason
+
+
+@pytest.mark.parametrize("link", [falling, rising, unlinked])
+@pytest.mark.parametrize("n", [6, 12])
+def test_controls_do_not_depend_on_what_is_found(claims: Mapping[str, ClaimSpec], link: Draw, n: int) -> None:
+    names = ("corr-rome-negative", "corr-alphaedit-weak", "corr-R-large-implies-degradation", "corr-robust-to-summary")
+    for name in names:
+        _, made = judged(claims[name], series(n, link), BUT_GEN)
+        region = cases.region_of(claims[name])
+        outcomes = [
+            cases._control(control, made, made.definitions[claims[name].primary.name], region)
+            for control in claims[name].controls
+        ]
+        assert [(one.name, one.outcome) for one in outcomes if one.outcome != "ok"] == []
+
+
+# --------------------------------------------------------------------------- parts
+def test_minus_r_is_minus_one_and_permuted_is_nothing() -> None:
+    found = series(6, falling)
+    assert c.minus_r(found, c.PRIMARY).value == pytest.approx(-1)
+    none = c.permuted(found, c.PRIMARY, ALL)
+    assert none.n_units == c.SEEDS and abs(none.value or 1) < 0.05
+
+
+def test_one_summary_that_disagrees_refutes_robustness(claims: Mapping[str, ClaimSpec]) -> None:
+    found = series(12, falling)
+    turned = dict(found.amplification) | {("q95", "max"): -found.amplification["q95", "max"]}
+    decision, made = judged(claims["corr-robust-to-summary"], c.Series(STEPS, turned, found.performance), ALL)
+    assert decision.verdict == "refuted" and (made.definitions["smallest"].value or 0) < -0.8
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [((-0.5, -0.2, -0.4), 0.2), ((0.5, 0.2, 0.4), 0.2), ((-0.5, 0.3, -0.4), -0.3), ((0.0, 0.3, -0.4), 0.0)],
+)
+def test_weakest_takes_the_sign_of_the_primary(values: tuple[float, ...], expected: float) -> None:
+    readings: dict[c.Cell, float | None] = dict(zip((c.PRIMARY, ("q90", "max"), ("q95", "max")), values, strict=True))
+    assert c.weakest(readings) == pytest.approx(expected)
+    assert c.weakest(readings | {("q95", "max"): None}) is None
+
+
+def test_the_family_has_48_cells_and_is_corrected_as_one() -> None:
+    table = c.family(series(6, falling))
+    assert len({(r["summary"], r["aggregation"], r["dimension"]) for r in table}) == len(table) == 48
+    assert min(r["p"] for r in table) >= 1 / math.factorial(6)
+    # Six chains cannot reach significance after Holm over 48 cells, however strong the link.
+    assert min(r["p_holm"] for r in table) >= 48 / 720 and all(r["p"] <= r["p_bh"] <= r["p_holm"] for r in table)
+
+
+def test_the_single_chain_stands_beside_the_cells_with_what_its_steps_can_reach() -> None:
+    found = series(8, rising)
+    first = c.Series(STEPS, {k: v[:1] for k, v in found.amplification.items()}, _first(found.performance))
+    table = c.family(found)
+    told = c._with_trends(first, table)
+    # Within T the two go together; over the steps of one chain they part with the trend.
+    assert all(row["single_chain"]["rho"] == pytest.approx(-1) for row in table)
+    assert all(row["association"] > 0.8 for row in table)
+    assert told["signs_as_within_T"] == "0 of 48" and told["smallest_p"] == pytest.approx(1 / 3)
+    short = c.Series((2,), {k: v[:1, :1] for k, v in first.amplification.items()},
+                     {k: v[:, :1] for k, v in first.performance.items()})  # fmt: skip
+    assert c._with_trends(short, table)["smallest_p"] is None and table[0]["single_chain"] is None
+
+
+def _first(performance: Mapping[str, c.Array]) -> dict[str, c.Array]:
+    return {name: values[:1] for name, values in performance.items()}
+
+
+def test_a_step_at_which_a_chain_has_no_question_is_left_out_by_name() -> None:
+    found = series(8, falling)
+    port = found.performance["port"].copy()
+    port[3, 0] = np.nan
+    gap = c.Series(STEPS, found.amplification, {**found.performance, "port": port})
+    assert gap.left_out() == ["port at T = 2: 1 of 8 chains have no such question yet"]
+    assert [side.shape for side in gap.pair(c.PRIMARY, "port")] == [(8, 2), (8, 2)]
+    assert c.associated(gap, c.PRIMARY, ALL).value is not None
+    assert c.permuted(gap, c.PRIMARY, ALL, 20).n_units == 20
+    nowhere = c.Series(STEPS, found.amplification, {**found.performance, "port": np.full((8, 3), np.nan)})
+    assert c.associated(nowhere, c.PRIMARY, ALL).value is None
+    assert c.associated(nowhere, c.PRIMARY, ("rel", "loc")).value is not None
+
+
+def test_summaries_by_hand() -> None:
+    r = torch.arange(1.0, 21.0, dtype=torch.float64).flip(0)
+    r[0] = 1e9
+    read = {name: summary(r) for name, summary in c.SUMMARIES.items()}
+    assert read["median"] == 10.5 and read["trimmed"] == pytest.approx(np.arange(3, 19).mean())
+    assert read["q90"] == pytest.approx(18.1) and read["q95"] > 1e7
+    assert {name: both([1.0, 2.0, 9.0]) for name, both in c.AGGREGATIONS.items()} == {"mean": 4, "max": 9, "median": 2}
+
+
+def test_the_picture_shows_the_case_its_controls_and_all_cells(claims: Mapping[str, ClaimSpec]) -> None:
+    from editverdict.reporting.evidence import Evidence
+
+    claim, found = claims["corr-rome-negative"], series(6, falling)
+    _, made = judged(claim, found, ALL)
+    made.descriptive["cells"] = c.family(found)
+    c._pictures(Case(claim, "m", "ROME", "d"), made, "title")
+    units: Any = Evidence.model_validate({"pictures": made.pictures}).pictures[0]
+    assert [group.name for group in units.groups[:3]] == [
+        "ROME, without one chain each",
+        "chains-permuted (negative)",
+        "minus-R (positive)",
+    ]
+    assert [len(group.values) for group in units.groups] == [6, c.SEEDS, 6, 12, 12, 12, 12]
+    assert all(-1 - 1e-9 <= value <= 1 + 1e-9 for group in units.groups[:2] for value in group.values)
