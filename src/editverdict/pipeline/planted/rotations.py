@@ -33,10 +33,7 @@ def _scatter(sigma: Tensor, samples: int, rng: np.random.Generator) -> Tensor:
 
 
 def _basis(scatter: Tensor, samples: int) -> Tensor:
-    zeros = torch.zeros(D, dtype=torch.float64)
-    count = torch.tensor([samples], dtype=torch.int64)
-    moments = Moments.from_tensors({"n": count, "shift": zeros, "offset": zeros, "scatter": scatter})
-    return spectrum_of(moments).basis
+    return spectrum_of(Moments.of(samples, torch.zeros(D, dtype=torch.float64), scatter)).basis
 
 
 def turned_cosine(scatter: Tensor, angle: float, samples: int, seed: int) -> float:
