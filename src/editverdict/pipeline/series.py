@@ -142,12 +142,16 @@ def agreement(series: Series, dimensions: Sequence[str]) -> Estimate:
 
     size = sum(x.size for x, _ in pairs[PRIMARY])
     strict = 1.0 - (1.0 - LEVEL) / len(CELLS)
-    hold = together({cell: mean_interval(own, strict).interval for cell, own in pairs.items()})
+    each, all_at_once = (
+        together({cell: mean_interval(own, level).interval for cell, own in pairs.items()}) for level in (LEVEL, strict)
+    )
+    # That all agree takes each cell at its own level (intersection-union); that one disagrees is a pick of twelve.
+    hold = None if each is None or all_at_once is None else (each[0], all_at_once[1])
     return chain_interval(lambda kept: weakest(readings(kept)), series.n_chains, size, hold=hold)
 
 
 def together(intervals: Mapping[Cell, Interval | None]) -> Interval | None:
-    """Interval of :func:`weakest` from simultaneous intervals of all cells; None if one has none.
+    """Interval of :func:`weakest` from the intervals of all cells; None if one has none.
 
     Signs are told apart only where one cell lies above zero and another one below: while the primary cell's sign is
     open, it is taken for whichever leaves more room.
