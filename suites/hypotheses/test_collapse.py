@@ -28,3 +28,13 @@ def test_spectrum_decays_faster_than_noise(verdict: Verdict) -> None:
 @pytest.mark.claim("collapse-deeper-layers")
 def test_last_layer_collapses_more(verdict: Verdict) -> None:
     verdict.must_stand()
+
+
+@pytest.mark.claim("collapse-universal")
+def test_three_trends_hold_in_every_layer(verdict: Verdict) -> None:
+    verdict.must_stand()
+
+
+@pytest.mark.claim("collapse-pretrained-property")
+def test_low_rank_comes_from_training(verdict: Verdict) -> None:
+    verdict.must_stand()

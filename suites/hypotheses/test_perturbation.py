@@ -23,3 +23,13 @@ def test_leading_directions_survive_ten_edits(verdict: Verdict) -> None:
 @pytest.mark.claim("pc-tail-drifts-faster")
 def test_tail_drifts_faster_than_leading_directions(verdict: Verdict) -> None:
     verdict.must_stand()
+
+
+@pytest.mark.claim("smallpert-linear")
+def test_change_is_its_first_order_prediction(verdict: Verdict) -> None:
+    verdict.must_stand()
+
+
+@pytest.mark.claim("smallpert-depth-continuity")
+def test_change_runs_on_from_layer_to_layer(verdict: Verdict) -> None:
+    verdict.must_stand()

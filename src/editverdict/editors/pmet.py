@@ -16,9 +16,10 @@ from pydantic import Field
 
 from editverdict.editors.base import Hyperparameters
 from editverdict.editors.memit import Memit
+from editverdict.editors.places import Place
 from editverdict.editors.registry import register_editor
 from editverdict.editors.spread import MassEditSettings
-from editverdict.editors.values import Place, ValueSettings
+from editverdict.editors.values import ValueSettings
 
 
 class PmetValueSettings(ValueSettings):

@@ -31,8 +31,9 @@ from editverdict.editors.base import (
 )
 from editverdict.editors.contexts import ContextSettings, context_templates
 from editverdict.editors.deltas import installed, layer_delta
+from editverdict.editors.places import Place, module_output
 from editverdict.editors.tokens import subject_end
-from editverdict.editors.values import Place, ValueSettings, module_output, optimise_values
+from editverdict.editors.values import ValueSettings, optimise_values
 from editverdict.models.sources import LoadedModel
 
 REACH = 2

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from editverdict.geometry.amplification import Amplification, from_components, project
 from editverdict.numerics.lsq import Slope, loglog_slope
+from editverdict.numerics.random_matrices import Seed, standard_normal
+from editverdict.numerics.spectrum import Spectrum
+
+PLANTED_SAMPLES = 200
+_OWN_SHARE = 0.3
 
 
 def telescoping_residual(steps: Iterable[Tensor], total: Tensor) -> float:
@@ -67,3 +75,73 @@ def accumulation_exponent(edits: Sequence[int], rates: Sequence[float]) -> Slope
         On fewer than three distinct T, or a T or rate that is not positive and finite.
     """
     return loglog_slope(edits, rates)
+
+
+# --------------------------------------------------------------------------- planted chains, drifting bases
+def planted_rates(
+    spectrum: Spectrum, lengths: Sequence[int], *, coherent: bool, seed: Seed, m: int = PLANTED_SAMPLES
+) -> dict[int, Amplification]:
+    """R_k of a planted chain of edits at each T, in the base's own directions.
+
+    Every sample's step is isotropic. Coherent: each step repeats one pattern, plus a part of its own of 0.3 of its
+    size, so that R grows as T (Eq. 17). Otherwise every step is drawn anew, and R grows as the root of T.
+
+    Parameters
+    ----------
+    spectrum
+        Spectrum of the unedited states.
+    lengths
+        T, ascending.
+    coherent
+        Which of the two.
+    seed
+        Of the draws.
+    m
+        Samples.
+
+    Returns
+    -------
+    dict
+        T -> R_k, pooled as mean |c_k|.
+    """
+    generator = np.random.default_rng(seed)
+    pattern = standard_normal((m, spectrum.d), generator)
+    total = torch.zeros(m, spectrum.d, dtype=torch.float64)
+    found: dict[int, Amplification] = {}
+    for t in range(1, max(lengths) + 1):
+        own = standard_normal((m, spectrum.d), generator)
+        total += pattern + _OWN_SHARE * own if coherent else own
+        if t in lengths:
+            # An isotropic change has isotropic components: no projection is needed.
+            found[t] = from_components(spectrum, total)
+    return found
+
+
+def basis_gap(before: Spectrum, base: Spectrum, change: Tensor) -> dict[str, float]:
+    """log10 of R_k of one change measured in a reached basis over the same in the base's basis.
+
+    Both spectra must be of the same tokens, so that they differ by the edits alone.
+
+    Parameters
+    ----------
+    before
+        Spectrum that the chain has reached before the change.
+    base
+        Spectrum of the unedited states.
+    change
+        ``[n, d]``: what the last edit does.
+
+    Returns
+    -------
+    dict
+        ``median``: of the medians over directions; ``tail``: of the medians over the last tenth of the directions.
+    """
+    drifting, fixed = (from_components(s, project(s, change)).values for s in (before, base))
+
+    def tail(values: Tensor) -> float:
+        return float(values[-max(1, len(values) // 10) :].quantile(0.5))
+
+    return {
+        "median": float((drifting.quantile(0.5) / fixed.quantile(0.5)).log10()),
+        "tail": math.log10(tail(drifting) / tail(fixed)),
+    }

@@ -25,7 +25,8 @@ from editverdict.pipeline.trial import Trial
 from editverdict.store import Artifact, Clock, Draft, Recipe
 
 SPECTRA_VERSION = 1
-SUBSET_VERSION = 1
+SUBSET_VERSION = 2
+LOWER_VERSION = 1
 PREFIX_VERSION = 1
 PROBES_PER_BATCH = 16
 """Rows of each batch that the check of centring looks at."""
@@ -284,10 +285,8 @@ class Subset:
     """Base states of the fixed subset: what every edited state is paired with."""
 
     batches: list[TokenBatch]
-    lower: list[Tensor]
-    """Inputs of the edited layer, per batch [b, t, d]."""
     states: dict[int, Tensor]
-    """Layer -> base hidden states [m, d], for the edited and later measured layers."""
+    """Layer -> base hidden states [m, d], for all measured layers."""
     bases: dict[int, Spectrum]
     """Layer -> spectrum of those states: the like for angles."""
     block: Tensor
@@ -305,25 +304,19 @@ def subset(trial: Trial, model_id: str) -> Subset:
         kept: Subset = trial._memo[memo]
         return kept
     loaded, sample = trial.model(model_id), trial.subset(model_id)
-    start = loaded.spec.layers.edit
-    layers = [layer for layer in loaded.spec.layers.measured if layer >= start]
+    layers = list(loaded.spec.layers.measured)
     batches = batches_of(loaded, sample)
-    recipe = Recipe.of(
-        "subset", SUBSET_VERSION, model=loaded.identity.fields(), tokens=sample.hash, layers=layers, start=start
-    )
+    recipe = Recipe.of("subset", SUBSET_VERSION, model=loaded.identity.fields(), tokens=sample.hash, layers=layers)
 
     def produce(draft: Draft) -> None:
-        lower: list[Tensor] = []
         rows: dict[int, list[Tensor]] = {layer: [] for layer in layers}
 
         def visit(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
-            lower.append(seen["in", start].cpu())
             for layer in layers:
                 rows[layer].append(seen["h", layer][batch.keep].cpu())
 
-        full_pass(loaded, batches, visit, outputs=layers, layer_inputs=[start])
-        tensors = {f"lower.{number}": hidden for number, hidden in enumerate(lower)}
-        tensors["tokens"] = row_tokens(batches)
+        full_pass(loaded, batches, visit, outputs=layers)
+        tensors = {"tokens": row_tokens(batches)}
         for layer in layers:
             states = torch.cat(rows[layer])
             tensors[f"states.{layer}"] = states
@@ -339,7 +332,6 @@ def subset(trial: Trial, model_id: str) -> Subset:
     tensors = artifact.tensors()
     found = Subset(
         batches=batches,
-        lower=[tensors[f"lower.{number}"].to(loaded.device) for number in range(len(batches))],
         states={layer: tensors[f"states.{layer}"] for layer in layers},
         bases={
             layer: Spectrum.from_tensors(
@@ -352,5 +344,34 @@ def subset(trial: Trial, model_id: str) -> Subset:
         n_texts=sample.n_texts,
         key=artifact.key,
     )
+    trial._memo[memo] = found
+    return found
+
+
+def lower_inputs(trial: Trial, model_id: str, start: int) -> list[Tensor]:
+    """Inputs of layer ``start`` on the paired subset, per batch [b, t, d]: what base and edited model share.
+
+    Kept in memory. Edited states run from their lowest edited layer up, so each ``start`` is an artifact of its own.
+    """
+    memo = ("lower", model_id, start)
+    if memo in trial._memo:
+        kept: list[Tensor] = trial._memo[memo]
+        return kept
+    loaded, batches = trial.model(model_id), subset(trial, model_id).batches
+    recipe = Recipe.of(
+        "lower-inputs",
+        LOWER_VERSION,
+        model=loaded.identity.fields(),
+        tokens=trial.subset(model_id).hash,
+        start=start,
+    )
+
+    def produce(draft: Draft) -> None:
+        lower: list[Tensor] = []
+        full_pass(loaded, batches, lambda _batch, seen: lower.append(seen["in", start].cpu()), layer_inputs=[start])
+        draft.write_tensors({str(number): hidden for number, hidden in enumerate(lower)})
+
+    tensors = trial.store.build(recipe, produce).tensors()
+    found = [tensors[str(number)].to(loaded.device) for number in range(len(batches))]
     trial._memo[memo] = found
     return found

@@ -15,7 +15,7 @@ from editverdict.editors.deltas import installed, touched
 from editverdict.geometry.amplification import POOLINGS, pool, project
 from editverdict.geometry.angles import angle_profile, paper_ks
 from editverdict.geometry.checks import check_paired
-from editverdict.geometry.perturbation import paired_change
+from editverdict.geometry.perturbation import paired_change, relative_change
 from editverdict.models.fingerprint import hash_tensors
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.spectrum import spectrum_of
@@ -24,7 +24,7 @@ from editverdict.pipeline.edits import state_key
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
-CHANGE_VERSION = 1
+CHANGE_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Change:
     """What one edited state does to the hidden states of the subset, per layer."""
 
     norms: dict[int, dict[str, float]]
-    """mean, std, min, max of |dh|; rms_hidden; ratio."""
+    """mean, std, min, max of |dh|; rms_hidden; ratio; mispaired: the ratio where base states are another token's."""
     pooled: dict[int, Tensor]
     """[poolings, d] pooled |c_k| in the basis of the full sample; rows as POOLINGS."""
     unpaired: dict[int, Tensor]
@@ -43,39 +43,64 @@ class Change:
     key: str
 
 
-def require_the_edited_layer(trial: Trial, model_id: str, states: Sequence[State]) -> None:
-    """Refuse states that change anything but the model's edited layer.
+@dataclass(frozen=True)
+class Reach:
+    """Where a method's edits begin and what lies above, among the measured layers."""
 
-    The paired subset begins there, and "edited" and "later" layers are told apart by it: measured all the same, a
-    method that changes other layers would get numbers that are none of its own.
+    start: int
+    """Lowest edited layer: edited states run from here up."""
+    edited: int
+    """"The edited layer" of a claim: the highest measured layer from the lowest to the highest edited one."""
+    layers: tuple[int, ...]
+    """Measured layers from the lowest edited one up: edited and later."""
+    later: tuple[int, ...]
+    """Measured layers after the highest edited one."""
+
+
+def reach_of(trial: Trial, model_id: str, states: Sequence[State]) -> Reach:
+    """The layers that states change; of states that change nothing, the model's own edited layer.
 
     Raises
     ------
     NotHere
-        A state changes another layer, or is more than weight deltas.
+        A state is more than weight deltas, or changes something outside the layers, or lies above all measured layers.
     """
-    sites, edited = trial.model(model_id).sites, trial.model(model_id).spec.layers.edit
+    sites, plan = trial.model(model_id).sites, trial.model(model_id).spec.layers
     steps = [step for state in states for step in state]
     if any(step.tensors and not touched((step,)) for step in steps):
         raise NotHere("hidden states are measured for methods whose state is weight deltas, and this one's is not")
-    layers = {sites.layer_of(name) for step in steps for name in touched((step,))}
-    if layers - {edited}:
-        found = ", ".join("outside the layers" if layer is None else str(layer) for layer in sorted(layers, key=str))
-        raise NotHere(
-            f"hidden states are measured for methods that change layer {edited} of '{model_id}' alone; this one "
-            f"changes: {found}"
-        )
+    found = {sites.layer_of(name): name for step in steps for name in touched((step,))}
+    if None in found:
+        raise NotHere(f"hidden states are measured for methods that change layers, and this one changes {found[None]}")
+    edited = sorted(layer for layer in found if layer is not None) or [plan.edit]
+    layers = tuple(layer for layer in plan.measured if layer >= edited[0])
+    if not layers:
+        raise NotHere(f"the method edits layer {edited[0]} of '{model_id}', above all measured layers {plan.measured}")
+    inside = [layer for layer in layers if layer <= edited[-1]]
+    return Reach(
+        start=edited[0],
+        edited=inside[-1] if inside else layers[0],
+        layers=layers,
+        later=tuple(layer for layer in layers if layer > edited[-1]),
+    )
 
 
-def hidden_after(trial: Trial, model_id: str, state: State, scale: float = 1.0) -> dict[int, Tensor]:
-    """Hidden states of the subset in an edited state: layer -> [m, d], rows as in the base states."""
+def hidden_after(
+    trial: Trial, model_id: str, state: State, scale: float = 1.0, start: int | None = None
+) -> dict[int, Tensor]:
+    """Hidden states of the subset in an edited state: measured layer from ``start`` up -> [m, d], rows as the base's.
+
+    ``start`` is at most the lowest edited layer; by default that layer.
+    """
     loaded, sub = trial.model(model_id), base.subset(trial, model_id)
+    first = reach_of(trial, model_id, [state]).start if start is None else start
+    lower = base.lower_inputs(trial, model_id, first)
     with installed(loaded.model, state, scale):
-        found = tail_pass(loaded, sub.batches, sub.lower, loaded.spec.layers.edit, sorted(sub.states))
+        found = tail_pass(loaded, sub.batches, lower, first, [layer for layer in sorted(sub.states) if layer >= first])
     return {layer: states.cpu() for layer, states in found.items()}
 
 
-def change_recipe(trial: Trial, model_id: str, state: State, scale: float) -> Recipe:
+def change_recipe(trial: Trial, model_id: str, state: State, scale: float, start: int) -> Recipe:
     """Recipe of the measurement of one state."""
     return Recipe.of(
         "change",
@@ -85,13 +110,14 @@ def change_recipe(trial: Trial, model_id: str, state: State, scale: float) -> Re
         base=base.base_recipe(trial, model_id),
         state=state_key(state),
         scale=float(scale),
+        start=start,
     )
 
 
-def _produce(trial: Trial, model_id: str, state: State, scale: float, draft: Draft) -> None:
+def _produce(trial: Trial, model_id: str, state: State, scale: float, start: int, draft: Draft) -> None:
     sub = base.subset(trial, model_id)
     full = base.spectra(trial, model_id)
-    after = hidden_after(trial, model_id, state, scale)
+    after = hidden_after(trial, model_id, state, scale, start)
     tensors: dict[str, Tensor] = {}
     record: dict[str, Any] = {"norms": {}, "angles": {}, "checks": {}}
     shuffled = _derangement(sub)
@@ -101,6 +127,7 @@ def _produce(trial: Trial, model_id: str, state: State, scale: float, draft: Dra
         spectrum = full[layer].spectrum
         change = paired_change(before, states, spectrum.rms_norm)
         record["norms"][str(layer)] = {k: float(v) for k, v in vars(change).items()}
+        record["norms"][str(layer)]["mispaired"] = relative_change(before[shuffled], states, spectrum.rms_norm)
         components = project(spectrum, states.double() - before.double())
         tensors[f"pooled.{layer}"] = torch.stack([pool(components, name) for name in POOLINGS])
         own = _base_components(trial, model_id, layer)
@@ -136,10 +163,11 @@ def _derangement(sub: base.Subset) -> Tensor:
     return (torch.arange(count) + count // 2) % count
 
 
-def change_job(trial: Trial, model_id: str, state: State, scale: float = 1.0) -> Job:
+def change_job(trial: Trial, model_id: str, state: State, scale: float, start: int) -> Job:
     """The measurement of one state as a job."""
     return Job(
-        change_recipe(trial, model_id, state, scale), lambda draft: _produce(trial, model_id, state, scale, draft)
+        change_recipe(trial, model_id, state, scale, start),
+        lambda draft: _produce(trial, model_id, state, scale, start, draft),
     )
 
 
@@ -160,12 +188,29 @@ def read_change(artifact: Artifact) -> Change:
     )
 
 
-def changes(trial: Trial, model_id: str, states: list[State], scale: float = 1.0, what: str = "states") -> list[Change]:
-    """Measure several states; several workers share the work."""
-    require_the_edited_layer(trial, model_id, states)
+def changes(
+    trial: Trial,
+    model_id: str,
+    states: Sequence[State],
+    scale: float = 1.0,
+    what: str = "states",
+    start: int | None = None,
+) -> list[Change]:
+    """Measure several states; several workers share the work.
+
+    ``start`` is the layer from which the states run, by default the lowest that any of them changes: a no-op that is
+    held beside a method takes the method's.
+
+    Raises
+    ------
+    NotHere
+        As :func:`reach_of`.
+    """
+    own = reach_of(trial, model_id, states).start
+    first = own if start is None else min(start, own) if any(map(touched, states)) else start
     base.spectra(trial, model_id)
     order = trial.offset(list(range(len(states))))
-    jobs = [change_job(trial, model_id, states[i], scale) for i in order]
+    jobs = [change_job(trial, model_id, states[i], scale, first) for i in order]
     made = trial.store.build_many(jobs, progress=Clock(f"hidden states after {what}", "states", trial.report).tick)
     found = {i: read_change(artifact) for i, artifact in zip(order, made, strict=True)}
     return [found[i] for i in range(len(states))]

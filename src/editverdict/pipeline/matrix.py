@@ -25,13 +25,14 @@ def cases_of(library: SpecLibrary, profile: ProfileSpec, claim: ClaimSpec) -> li
     datasets: Sequence[str | None] = [None]
     if "method" in claim.subject:
         methods = [
-            m for m in profile.methods if library.methods[m].kind in claim.methods and (not claim.about or m in claim.about)
+            m
+            for m in profile.methods
+            if library.methods[m].kind in claim.methods and (not claim.about or m in claim.about)
         ]
     if "dataset" in claim.subject:
         datasets = list(profile.datasets)
-    return [
-        Case(claim, model, method, dataset) for model in profile.models for method in methods for dataset in datasets
-    ]
+    models = [m for m in profile.models if not claim.about_models or m in claim.about_models]
+    return [Case(claim, model, method, dataset) for model in models for method in methods for dataset in datasets]
 
 
 def matrix(

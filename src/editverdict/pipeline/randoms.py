@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-from statistics import median
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from editverdict.capture.passes import full_pass
-from editverdict.capture.texts import TextSample
-from editverdict.geometry.spectrum import exp_entropy
+from editverdict.capture.passes import full_pass, row_texts
+from editverdict.capture.texts import TextSample, TokenBatch
+from editverdict.geometry.checks import check_centred
 from editverdict.models.sites import Sites
 from editverdict.models.sources import LoadedModel
-from editverdict.numerics.moments import Moments
+from editverdict.numerics.moments import BlockMoments, Moments
+from editverdict.numerics.precision import effective_dtype
+from editverdict.numerics.spectrum import spectrum_of
 from editverdict.pipeline import base
 from editverdict.pipeline.trial import Trial
-from editverdict.store import Clock, Draft, Job, Recipe
+from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
-VERSION = 1
+VERSION = 2
 SAMPLES_PER_DIMENSION = 2.5
 """Both sides are measured on the same few texts: enough for a comparison of equals, little enough for 20 seeds."""
+PROBES = 256
+"""Rows that the check of centring looks at."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Spectra of one model, trained or random, over the inner layers on the few texts that all sides share."""
+
+    sigmas: dict[int, Tensor]
+    """Layer -> singular values [d], descending."""
+    left: tuple[dict[int, Tensor], ...]
+    """The same without each block of texts; empty for random twins."""
+    n: int
+    """Samples (tokens)."""
+    texts: int
+    not_centred: tuple[str, ...]
+    """Layers whose spectrum is not that of samples centred over samples, with what is wrong."""
+    key: str
 
 
 def _sample(trial: Trial, model_id: str) -> TextSample:
@@ -27,17 +49,58 @@ def _sample(trial: Trial, model_id: str) -> TextSample:
     return trial.sample(model_id).head(int(SAMPLES_PER_DIMENSION * width))
 
 
-def _inner_rank(loaded: LoadedModel, sample: TextSample) -> float:
-    moments = {layer: Moments(loaded.sites.width) for layer in loaded.spec.layers.inner}
+def _sigma(moments: Moments) -> Tensor:
+    values: Tensor = torch.linalg.eigvalsh(moments.scatter())
+    return values.flip(0).clamp_min(0.0).sqrt()
 
-    def visit(batch, seen) -> None:  # type: ignore[no-untyped-def]
-        for layer, own in moments.items():
-            own.update(seen["h", layer][batch.keep].cpu())
 
-    full_pass(loaded, base.batches_of(loaded, sample), visit, outputs=list(moments))
-    return median(
-        exp_entropy(torch.linalg.eigvalsh(own.scatter()).flip(0).clamp_min(0).sqrt()) / own.d
-        for own in moments.values()
+def _rows(loaded: LoadedModel, sample: TextSample) -> tuple[dict[int, Tensor], Tensor]:
+    """Hidden states of the inner layers, [n, d] each (few enough to be kept), and the block of texts of every row."""
+    batches = base.batches_of(loaded, sample)
+    rows: dict[int, list[Tensor]] = {layer: [] for layer in loaded.spec.layers.inner}
+
+    def visit(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
+        for layer, own in rows.items():
+            own.append(seen["h", layer][batch.keep].cpu())
+
+    full_pass(loaded, batches, visit, outputs=list(rows))
+    blocks = torch.tensor([sample.block_of(int(text)) for text in row_texts(batches)])
+    return {layer: torch.cat(own) for layer, own in rows.items()}, blocks
+
+
+def _produce(loaded: LoadedModel, sample: TextSample, draft: Draft, *, jackknife: bool) -> None:
+    states, block = _rows(loaded, sample)
+    sigma, left, wrong = [], [], []
+    for layer, rows in states.items():
+        parts = BlockMoments(rows.shape[1], sample.n_blocks if jackknife else 1)
+        for number in range(parts.blocks):
+            parts.update(number, rows[block == number] if jackknife else rows)
+        whole = parts.total()
+        sigma.append(_sigma(whole))
+        if jackknife:
+            left.append(torch.stack([_sigma(parts.without(number)) for number in range(parts.blocks)]))
+        # The check needs directions, too, which cost as much again: for twins one layer stands for all.
+        if jackknife or layer == min(states):
+            probe = rows[:: max(1, len(rows) // PROBES)]
+            centred = check_centred(spectrum_of(whole, activation_dtype=effective_dtype(probe)), probe)
+            wrong += [] if centred.ok else [f"layer {layer}: {centred.detail}"]
+    tensors = {"sigma": torch.stack(sigma)}
+    if jackknife:
+        tensors["left"] = torch.stack(left, dim=1)
+    draft.write_tensors(tensors)
+    draft.write_json({"n": len(block), "texts": sample.n_texts, "not_centred": wrong})
+
+
+def _read(artifact: Artifact, layers: Sequence[int]) -> Side:
+    tensors, record = artifact.tensors(), artifact.json()
+    left = tuple(dict(zip(layers, rows, strict=True)) for rows in tensors.get("left", ()))
+    return Side(
+        sigmas=dict(zip(layers, tensors["sigma"], strict=True)),
+        left=left,
+        n=int(record["n"]),
+        texts=int(record["texts"]),
+        not_centred=tuple(record["not_centred"]),
+        key=artifact.key,
     )
 
 
@@ -51,8 +114,8 @@ def _random_twin(loaded: LoadedModel, seed: int) -> LoadedModel:
     return dataclasses.replace(loaded, model=twin, sites=Sites(twin, loaded.sites.spec))
 
 
-def random_model_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]:
-    """r_eff / d (median over inner layers) of random twins, one per seed, and of the model itself on the same texts."""
+def random_twins(trial: Trial, model_id: str) -> tuple[Side, list[Side]]:
+    """The model itself, and its random twins, one per seed, all on the same texts."""
     loaded, sample = trial.model(model_id), _sample(trial, model_id)
     identity = loaded.identity.fields()
     shape = {k: v for k, v in loaded.model.config.to_dict().items() if isinstance(v, int | float | str)}
@@ -64,13 +127,14 @@ def random_model_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]
             VERSION,
             model=identity if seed is None else {**identity, "weights": "random", "shape": shape},
             tokens=sample.hash,
+            blocks=sample.n_blocks,
             layers=list(loaded.spec.layers.inner),
             seed=seed,
         )
 
         def produce(draft: Draft) -> None:
             chosen = loaded if seed is None else _random_twin(loaded, seed)
-            draft.write_json(_inner_rank(chosen, sample))
+            _produce(chosen, sample, draft, jackknife=seed is None and sample.n_blocks > 1)
 
         return Job(recipe, produce)
 
@@ -79,5 +143,5 @@ def random_model_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]
         [job(seed) for seed in (None, *seeds)],
         progress=Clock("randomly initialised models", "models", trial.report).tick,
     )
-    own, *values = (float(artifact.json()) for artifact in made)
-    return values, own
+    own, *twins = (_read(artifact, loaded.spec.layers.inner) for artifact in made)
+    return own, twins

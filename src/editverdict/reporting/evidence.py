@@ -116,6 +116,32 @@ class AnglesPicture(EvidencePart):
         return self
 
 
+class SeriesCurve(EvidencePart):
+    """One number against the number of edits."""
+
+    name: str
+    x: tuple[float, ...]
+    y: Values
+
+    @model_validator(mode="after")
+    def _paired(self) -> SeriesCurve:
+        if len(self.x) != len(self.y):
+            raise ValueError(f"'x' has {len(self.x)} values and 'y' {len(self.y)}; they are paired")
+        return self
+
+
+class SeriesPicture(EvidencePart):
+    """Numbers against the number of edits T."""
+
+    kind: Literal["series"]
+    title: str
+    x: str
+    y: str
+    curves: Annotated[tuple[SeriesCurve, ...], Field(min_length=1)]
+    log: bool = False
+    """Whether both axes are logarithmic, so that a power law is a straight line."""
+
+
 class AnswersPicture(EvidencePart):
     """A table of example answers."""
 
@@ -126,7 +152,8 @@ class AnswersPicture(EvidencePart):
 
 
 Picture = Annotated[
-    UnitsPicture | SpectrumPicture | AmplificationPicture | AnglesPicture | AnswersPicture, Field(discriminator="kind")
+    UnitsPicture | SpectrumPicture | AmplificationPicture | AnglesPicture | SeriesPicture | AnswersPicture,
+    Field(discriminator="kind"),
 ]
 
 

@@ -23,6 +23,7 @@ from editverdict.reporting.evidence import (
     AnswersPicture,
     Evidence,
     Picture,
+    SeriesPicture,
     SpectrumPicture,
     UnitsPicture,
 )
@@ -232,6 +233,26 @@ def _draw_angles(picture: AnglesPicture, row: Row | None) -> str:
     return to_svg(fig, picture.title)
 
 
+# ------------------------------------------------------------------------------- series
+def _draw_series(picture: SeriesPicture, row: Row | None) -> str:
+    fig = figure(3.6)
+    axes = fig.add_subplot()
+    for position, curve in enumerate(picture.curves):
+        y = array(curve.y)
+        style: Any = {"ls": _DASHES[position % len(_DASHES)], "marker": "os^Dv*"[position % 6], "ms": 5, "lw": 1.5}
+        shown = np.where(y > 0, y, np.nan) if picture.log else y
+        axes.plot(np.array(curve.x), shown, color=_colour(curve.name, position), label=curve.name, **style)
+    if picture.log:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    _tidy_log(axes)
+    axes.set_xlabel(picture.x)
+    axes.set_ylabel(picture.y if len(picture.y) <= 60 else picture.y[:59] + "…")
+    _title(axes, picture.title)
+    _legend(axes)
+    return to_svg(fig, picture.title)
+
+
 # ------------------------------------------------------------------------------- answers
 def _draw_answers(picture: AnswersPicture, row: Row | None) -> str:
     shown = picture.rows[:_MAX_ANSWERS]
@@ -259,6 +280,7 @@ _DRAWERS: dict[str, Callable[[Any, Row | None], str]] = {
     "spectrum": _draw_spectrum,
     "amplification": _draw_amplification,
     "angles": _draw_angles,
+    "series": _draw_series,
     "answers": _draw_answers,
 }
 

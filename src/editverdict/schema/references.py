@@ -53,6 +53,7 @@ _Path = tuple[str, ...]
 
 _TO_SPECS: dict[str, tuple[tuple[_Path, str], ...]] = {
     "models": ((("architecture",), "architectures"),),
+    "claims": ((("about", _EACH), "methods"), (("about_models", _EACH), "models")),
     "methods": ((("per_model", _KEYS), "models"),),
     "profiles": (
         (("models", _EACH), "models"),

@@ -120,6 +120,8 @@ class ClaimSpec(Spec):
     """Kinds of method that the claim is about; ignored where the subject has no method."""
     about: tuple[MethodId, ...] = ()
     """Methods that the claim names; empty: all of the kinds in ``methods``. Others of the profile have no case."""
+    about_models: tuple[Identifier, ...] = ()
+    """Models that the claim names; empty: all. Others of the profile have no case."""
     definitions: tuple[Definition, ...]
     expect: Expectation
     controls: tuple[Control, ...] = ()

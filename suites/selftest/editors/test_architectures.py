@@ -19,8 +19,9 @@ from torch.nn import functional
 
 from editverdict.data.records import EditRecord
 from editverdict.editors import EditError, Editor, Resources, Step, make_editor
+from editverdict.editors.places import Place
 from editverdict.editors.rome import subject_keys
-from editverdict.editors.values import Place, ValueSettings, optimise_values
+from editverdict.editors.values import ValueSettings, optimise_values
 from editverdict.models.sites import SiteError
 from editverdict.models.sources import LoadedModel
 from editverdict.schema.specs import MethodSpec

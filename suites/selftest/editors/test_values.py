@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from editverdict.data.records import EditRecord
 from editverdict.editors import EditError
-from editverdict.editors.values import ValueSettings, _sentences, optimise_value, optimise_values
+from editverdict.editors.packed import sentences_of
+from editverdict.editors.values import ValueSettings, optimise_value, optimise_values
 from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sources import LoadedModel
 
@@ -210,7 +211,7 @@ def test_a_context_that_names_the_subject_is_not_taken_for_the_prompt(tiny: Load
     """Delta belongs to the prompt's own subject, whatever stands before the prompt or behind it."""
     edit = EditRecord(id="e", prompt="Romeville lies in", subject="Rome", target_new="Lisbon")
     templates = ("{}", "Rome is old. {}", "{} So says Rome.")
-    lookups = _sentences(tiny, edit, templates).lookup
+    lookups = sentences_of(tiny, edit, templates).lookup
     for template, at in zip(templates, lookups, strict=False):
         text = template.format(edit.prompt)
         end = tiny.tokenizer(text, return_offsets_mapping=True)["offset_mapping"][at][1]

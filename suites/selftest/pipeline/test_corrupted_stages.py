@@ -46,12 +46,13 @@ COLLAPSE = (
     "collapse-cond",
     "collapse-spectrum-decay",
     "collapse-deeper-layers",
+    "collapse-universal",
 )
 AMPLIFICATION = ("amp-low-sigma-larger-R", "amp-many-gt1-single-edit", "amp-mean-max-extreme", "amp-c-comparable")
-CHANGES = ("smallpert-norm", "pc-tail-drifts-faster", *AMPLIFICATION)
+CHANGES = ("smallpert-norm", "smallpert-depth-continuity", "pc-tail-drifts-faster", *AMPLIFICATION)
 REAL = "amp-sigma-min-numerically-real"
 PAIRED = "smallpert-paired"
-SPECTRA = ("base-pass", "exact-spectrum", "subset", "permuted-ranks", "planted-minimum", "change")
+SPECTRA = ("base-pass", "exact-spectrum", "subset", "permuted-ranks", "planted-minimum", "smallest-direction", "change")
 """Kinds of artifact that hold hidden states of the unedited model, or stand on them."""
 
 

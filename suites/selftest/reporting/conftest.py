@@ -67,6 +67,21 @@ def angles_picture() -> Picture:
             "chance": [0.02, 0.03, 0.05, 0.2]}  # fmt: skip
 
 
+def series_picture() -> Picture:
+    curves = [
+        {"name": "ROME", "x": [1, 2, 5, 10], "y": [0.1, 0.2, 0.5, None]},
+        {"name": "placebo (comparator)", "x": [1, 2, 5, 10], "y": [0.1, 0.14, 0.22, 0.32]},
+    ]
+    return {
+        "kind": "series",
+        "title": "R_min against T",
+        "x": "edits T",
+        "y": "median R_k",
+        "curves": curves,
+        "log": True,
+    }
+
+
 def answers_picture() -> Picture:
     rows = [
         ["The capital of Malta is", "Valletta", "Oslo", "Oslo, a city in", True],
@@ -265,7 +280,14 @@ def manifest() -> dict[str, Any]:
 @pytest.fixture
 def pictures() -> dict[str, Picture]:
     """One picture of every kind."""
-    made = (units_picture(), spectrum_picture(), amplification_picture(), angles_picture(), answers_picture())
+    made = (
+        units_picture(),
+        spectrum_picture(),
+        amplification_picture(),
+        angles_picture(),
+        series_picture(),
+        answers_picture(),
+    )
     return {picture["kind"]: picture for picture in made}
 
 

@@ -33,7 +33,7 @@ from editverdict.reporting.run import RunFolderError, load_evidence, load_run
 from editverdict.reporting.svg import inline
 from editverdict.reporting.terminal import claims_table, run_report, stages_table
 
-KINDS = ("units", "spectrum", "amplification", "angles", "answers")
+KINDS = ("units", "spectrum", "amplification", "angles", "series", "answers")
 RowFactory = Callable[..., Row]
 
 
@@ -76,7 +76,7 @@ def test_every_kind_of_picture_is_small_xml(kind: str, pictures: dict[str, Any],
     assert text == render_svg(typed(picture), rows[0])
 
 
-@pytest.mark.parametrize("kind", KINDS[:4])
+@pytest.mark.parametrize("kind", KINDS[:5])
 def test_axes_are_labelled(kind: str, pictures: dict[str, Any], rows: list[Row]) -> None:
     words = " ".join(ElementTree.fromstring(render_svg(typed(pictures[kind]), rows[0])).itertext())
     expected = {
@@ -84,6 +84,7 @@ def test_axes_are_labelled(kind: str, pictures: dict[str, Any], rows: list[Row])
         "spectrum": ("direction k", "singular value", "noise floor 4.00e-5", "layer 29", "Marchenko-Pastur"),
         "amplification": ("direction index k", "amplification", "R = 1", "placebo (comparator)", "no-op (negative)"),
         "angles": ("subspace size k", "cosine", "chance", "281"),
+        "series": ("edits T", "median R_k", "ROME", "placebo (comparator)"),
     }
     assert [word for word in expected[kind] if word not in words] == []
 
@@ -135,6 +136,7 @@ def test_inline_pictures_share_no_ids_and_follow_the_theme(pictures: dict[str, A
         {"kind": "histogram", "title": "t"},
         {"kind": "angles", "title": "t", "ks": [1, 2], "curves": [{"name": "a", "cos": [0.1]}]},
         {"kind": "amplification", "title": "t", "curves": [{"name": "a", "sigma": [1.0], "r": []}]},
+        {"kind": "series", "title": "t", "x": "T", "y": "R", "curves": [{"name": "a", "x": [1.0], "y": []}]},
         {"kind": "units", "title": "t", "label": "x", "groups": [], "op": "<="},
     ],
 )

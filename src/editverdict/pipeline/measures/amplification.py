@@ -13,12 +13,12 @@ from editverdict.geometry import amplification as geometry
 from editverdict.geometry.amplification import POOLINGS, Amplification
 from editverdict.inference.intervals import Estimate, missing, seeds_interval, t_interval
 from editverdict.pipeline import base
-from editverdict.pipeline.changes import Change, changes
+from editverdict.pipeline.changes import Change, Reach, changes
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.perturbation import (
-    edited_and_later,
     method_of,
     no_op,
+    reach,
     single_states,
     start,
     units_picture,
@@ -41,11 +41,11 @@ def _of_pooled(spectrum: Any, pooled: Tensor) -> Amplification:
     return geometry.from_components(spectrum, pooled[None])
 
 
-def _measured(trial: Trial, case: Case) -> tuple[list[Change], list[Change], list[int]]:
+def _measured(trial: Trial, case: Case) -> tuple[list[Change], list[Change], Reach]:
     method = method_of(case)
     own = changes(trial, case.model, single_states(trial, case, method), what=f"{method} edits")
     placebo = changes(trial, case.model, single_states(trial, case, f"placebo:{method}"), what=f"{method} placebos")
-    return own, placebo, edited_and_later(trial, case.model)
+    return own, placebo, reach(trial, case)
 
 
 def _curves(trial: Trial, case: Case, groups: dict[str, Sequence[Change]], layer: int) -> dict[str, Any]:
@@ -60,11 +60,11 @@ def _curves(trial: Trial, case: Case, groups: dict[str, Sequence[Change]], layer
 
 
 def _pictures(
-    trial: Trial, case: Case, own: Sequence[Change], placebo: Sequence[Change], layers: Sequence[int]
+    trial: Trial, case: Case, own: Sequence[Change], placebo: Sequence[Change], at: Reach
 ) -> list[dict[str, Any]]:
     groups = {method_of(case): own, "placebo": placebo}
-    unpaired = _of_pooled(base.spectra(trial, case.model)[layers[0]].spectrum, own[0].unpaired[layers[0]])
-    found = [_curves(trial, case, groups, layer) for layer in dict.fromkeys((layers[0], layers[-1]))]
+    unpaired = _of_pooled(base.spectra(trial, case.model)[at.edited].spectrum, own[0].unpaired[at.edited])
+    found = [_curves(trial, case, groups, layer) for layer in dict.fromkeys((at.edited, at.layers[-1]))]
     keep = unpaired.identified
     found[0]["curves"].append(
         {"name": "unpaired samples (control)", "sigma": unpaired.sigma[keep].tolist(), "r": unpaired.r[keep].tolist()}
@@ -74,8 +74,8 @@ def _pictures(
 
 # --------------------------------------------------------------------------- slopes at the edited layer
 def _slope_claim(trial: Trial, case: Case, slope: Callable[[Amplification], float | None]) -> Measurement:
-    own, placebo, layers = _measured(trial, case)
-    edited, later = layers[0], layers[1:]
+    own, placebo, reached = _measured(trial, case)
+    layers, edited, later = reached.layers, reached.edited, reached.later
 
     def at(change: Change, layer: int) -> float:
         found = slope(amplified(trial, case.model, change, layer))
@@ -104,7 +104,7 @@ def _slope_claim(trial: Trial, case: Case, slope: Callable[[Amplification], floa
             },
         )
     )
-    made.pictures += _pictures(trial, case, own, placebo, layers)
+    made.pictures += _pictures(trial, case, own, placebo, reached)
     return made
 
 
@@ -136,11 +136,27 @@ def c_slope(trial: Trial, case: Case) -> Measurement:
     return _slope_claim(trial, case, lambda found: found.exponent)
 
 
+@measure("r_slope_everywhere")
+def r_slope_everywhere(trial: Trial, case: Case) -> Measurement:
+    """Slope of log R_k on log σ_k, median over all layers from the edited one up, per edit (B.4)."""
+    made = _slope_claim(trial, case, lambda found: found.r_slope)
+    own, placebo, reached = _measured(trial, case)
+
+    def everywhere(change: Change) -> float:
+        found = [amplified(trial, case.model, change, layer).r_slope for layer in reached.layers]
+        return median(value for value in found if value is not None)
+
+    made.definitions["all-layers"] = t_interval([everywhere(c) for c in own])
+    made.comparators["placebo"] = [everywhere(c) for c in placebo]
+    return made
+
+
 # --------------------------------------------------------------------------- how many, how much
 @measure("share_above_one")
 def share_above_one(trial: Trial, case: Case) -> Measurement:
     """Share of identified k with R_k > 1 per edit, mean over the edited and later layers (Tables 21-24)."""
-    own, placebo, layers = _measured(trial, case)
+    own, placebo, reached = _measured(trial, case)
+    layers = reached.layers
     poolings = {"mean-abs": "mean_abs", "rms": "rms", "max": "max", "mean-shift": "mean_shift"}
     spectra = base.spectra(trial, case.model)
 
@@ -157,7 +173,7 @@ def share_above_one(trial: Trial, case: Case) -> Measurement:
         name: t_interval([share(c, pooling) for c in own], resolution=made.resolution)
         for name, pooling in poolings.items()
     }
-    idle = no_op(trial, case.model)
+    idle = no_op(trial, case.model, reached.start)
     made.controls["no-op"] = t_interval([amplified(trial, case.model, idle, n).share_above(1.0) for n in layers])
     made.controls["unpaired"] = t_interval([unpaired(c) for c in own])
     made.comparators["placebo"] = [share(c) for c in placebo]
@@ -175,23 +191,24 @@ def share_above_one(trial: Trial, case: Case) -> Measurement:
             },
         )
     )
-    made.pictures += _pictures(trial, case, own, placebo, layers)
+    made.pictures += _pictures(trial, case, own, placebo, reached)
     return made
 
 
 @measure("mean_r")
 def mean_r(trial: Trial, case: Case) -> Measurement:
     """Mean R_k over identified k per edit, mean over the edited and later layers (Tables 21-24)."""
-    own, placebo, layers = _measured(trial, case)
+    own, placebo, reached = _measured(trial, case)
+    layers = reached.layers
 
     def over_layers(change: Change, read: Callable[[Amplification], float]) -> float:
         return sum(read(amplified(trial, case.model, change, n)) for n in layers) / len(layers)
 
     def planted(change: Change) -> float:
         spectrum = geometry.planted_near_null(
-            base.spectra(trial, case.model)[layers[0]].spectrum, NEAR_NULL, exact=True
+            base.spectra(trial, case.model)[reached.edited].spectrum, NEAR_NULL, exact=True
         )
-        return _of_pooled(spectrum, change.pooled[layers[0]][0]).mean
+        return _of_pooled(spectrum, change.pooled[reached.edited][0]).mean
 
     made = start(trial, case, own, f"{len(own)} single edits")
     readings: dict[str, Callable[[Amplification], float]] = {
@@ -200,7 +217,7 @@ def mean_r(trial: Trial, case: Case) -> Measurement:
         "largest": lambda a: a.max,
     }
     made.definitions = {name: t_interval([over_layers(c, read) for c in own]) for name, read in readings.items()}
-    idle = no_op(trial, case.model)
+    idle = no_op(trial, case.model, reached.start)
     made.controls["no-op"] = t_interval([amplified(trial, case.model, idle, n).mean for n in layers])
     made.controls["planted-near-null"] = t_interval([planted(c) for c in own])
     made.notes["planted-near-null"] = f"smallest direction planted at {NEAR_NULL:g} σ_1, the changes as measured"
@@ -212,7 +229,7 @@ def mean_r(trial: Trial, case: Case) -> Measurement:
         }
         for n in layers
     }
-    made.descriptive["first_and_last_tenth"] = _tenths(trial, case, own, placebo, layers[0])
+    made.descriptive["first_and_last_tenth"] = _tenths(trial, case, own, placebo, reached.edited)
     made.pictures.append(
         units_picture(
             case,
@@ -224,7 +241,7 @@ def mean_r(trial: Trial, case: Case) -> Measurement:
             },
         )
     )
-    made.pictures += _pictures(trial, case, own, placebo, layers)
+    made.pictures += _pictures(trial, case, own, placebo, reached)
     return made
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -23,7 +23,7 @@ from editverdict.numerics.random_matrices import marchenko_pastur_quantiles, wis
 from editverdict.pipeline import base
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measure, passed
 from editverdict.pipeline.measures.perturbation import units_picture
-from editverdict.pipeline.randoms import random_model_ranks
+from editverdict.pipeline.randoms import random_twins
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Clock, Draft, Recipe
 
@@ -32,6 +32,8 @@ Sigmas = Mapping[int, Tensor]
 Statistic = Callable[[Sigmas, int], float]
 """(singular values by layer, number of samples) -> the claim's one number."""
 NULL_VERSION = 1
+THRESHOLDS = (1e-1, 1e-2, 1e-3)
+"""Shares of sigma_1 above which directions are counted."""
 
 
 @dataclass(frozen=True)
@@ -150,25 +152,24 @@ RANKS: dict[str, Callable[[Tensor], float]] = {
 }
 
 
-def _inner_rank(inner: Sequence[int], rank: Callable[[Tensor], float]) -> Statistic:
+def inner_rank(inner: Sequence[int], rank: Callable[[Tensor], float]) -> Statistic:
+    """r_eff / d by one reading of the rank, median over the inner layers."""
     return lambda sigmas, _n: median(rank(sigmas[layer]) / len(sigmas[layer]) for layer in inner)
 
 
-def _planted_half(layers: Layers) -> Layers:
-    planted = {
-        n: base.LayerSpectra(
-            n,
-            type(s.spectrum)(**{**vars(s.spectrum), "sigma": geometry.planted_half_rank(s.spectrum.sigma)}),
-            torch.stack([geometry.planted_half_rank(row) for row in s.leave_out]),
-            geometry.planted_half_rank(s.half),
-            geometry.planted_half_rank(s.quarter),
-            s.n_half,
-            s.n_quarter,
-            s.exact,
+def planted(layers: Layers, plant: Callable[[Tensor], Tensor]) -> Layers:
+    """The same layers with something planted into every spectrum of theirs, also those of parts of the sample."""
+
+    def into(own: base.LayerSpectra) -> base.LayerSpectra:
+        return replace(
+            own,
+            spectrum=replace(own.spectrum, sigma=plant(own.spectrum.sigma)),
+            leave_out=torch.stack([plant(row) for row in own.leave_out]),
+            half=plant(own.half),
+            quarter=plant(own.quarter),
         )
-        for n, s in layers.by_layer.items()
-    }
-    return Layers(planted, layers.inner, layers.again)
+
+    return replace(layers, by_layer={layer: into(own) for layer, own in layers.by_layer.items()})
 
 
 @measure("effective_rank_ratio")
@@ -177,14 +178,18 @@ def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
     layers = layers_of(trial, case.model)
     made = common(trial, case, layers)
     made.definitions = {
-        d.name: estimate(layers, _inner_rank(layers.inner, RANKS[d.name])) for d in case.claim.definitions
+        d.name: estimate(layers, inner_rank(layers.inner, RANKS[d.name])) for d in case.claim.definitions
     }
     primary = RANKS[case.claim.primary.name]
     some = layers.by_layer[layers.inner[0]].spectrum
     null = [primary(sigma) / some.d for sigma in gaussian_sigmas(trial, some.n, some.d)]
     made.controls["gaussian"] = seeds_interval(null)
-    made.controls["planted-half-rank"] = estimate(_planted_half(layers), _inner_rank(layers.inner, primary))
-    random_ranks, own = random_model_ranks(trial, case.model)
+    made.controls["planted-half-rank"] = estimate(
+        planted(layers, geometry.planted_half_rank), inner_rank(layers.inner, primary)
+    )
+    own_side, twins = random_twins(trial, case.model)
+    own = inner_rank(layers.inner, primary)(own_side.sigmas, 0)
+    random_ranks = [inner_rank(layers.inner, primary)(twin.sigmas, 0) for twin in twins]
     made.comparators["random-init"], made.comparator_subject["random-init"] = random_ranks, [own] * len(random_ranks)
     permuted, same = _permuted_ranks(trial, case.model)
     made.comparators["coordinate-permuted"], made.comparator_subject["coordinate-permuted"] = (
@@ -196,6 +201,7 @@ def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
     made.descriptive["by_layer"] = {
         str(n): primary(s.spectrum.sigma) / s.spectrum.d for n, s in layers.by_layer.items()
     }
+    made.descriptive |= _counts(layers)
     made.pictures.insert(
         0,
         units_picture(
@@ -213,10 +219,21 @@ def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
     return made
 
 
+def _counts(layers: Layers) -> dict[str, dict[str, float]]:
+    """Stable rank and numbers of directions above thresholds by layer, in directions: readings that decide nothing."""
+    sigmas = {str(n): s.spectrum.sigma for n, s in layers.by_layer.items()}
+    counts: dict[str, dict[str, float]] = {
+        f"directions_above_{ratio:g}_sigma_1": {n: geometry.threshold_count(s, ratio) for n, s in sigmas.items()}
+        for ratio in THRESHOLDS
+    }
+    return {"stable_rank": {n: geometry.stable_rank(s) for n, s in sigmas.items()}, **counts}
+
+
 def _permuted_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]:
     """r_eff / d, median over inner layers of the subset, with each coordinate permuted over samples: one per seed."""
     sub = base.subset(trial, model_id)
-    inner = [layer for layer in trial.model(model_id).spec.layers.inner if layer in sub.states]
+    plan = trial.model(model_id).spec.layers
+    inner = [layer for layer in plan.inner if layer >= plan.edit]
     seeds = trial.profile.sizes.random_seeds
     recipe = Recipe.of(
         "permuted-ranks", NULL_VERSION, subset=sub.key, layers=inner, seeds=seeds, seed=trial.profile.seed
@@ -290,7 +307,7 @@ def last_layer_rank(trial: Trial, case: Case) -> Measurement:
         ratio(primary, layer, [other for other in layers.inner if other != layer])(sigmas, 0) for layer in layers.inner
     ]
     made.controls["shuffled-layers"] = t_interval(shuffled)
-    half = _planted_half(layers)
+    half = planted(layers, geometry.planted_half_rank)
     mixed = Layers({**layers.by_layer, layers.last: half.by_layer[layers.last]}, layers.inner, layers.again)
     made.controls["planted-half-rank"] = estimate(mixed, ratio(primary, layers.last, layers.inner))
     made.descriptive["by_layer"] = {str(n): primary(s) / len(s) for n, s in sigmas.items()}

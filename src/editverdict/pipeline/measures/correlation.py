@@ -22,7 +22,7 @@ from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.amplification import amplified
 from editverdict.pipeline.measures.answers import HEADROOM
-from editverdict.pipeline.measures.perturbation import edited_and_later, method_of, start, units_picture
+from editverdict.pipeline.measures.perturbation import method_of, reach, start, units_picture
 from editverdict.pipeline.series import (
     AGGREGATIONS,
     CELLS,
@@ -91,7 +91,7 @@ def _measured(trial: Trial, case: Case) -> Measured:
     memo = ("correlation", case.model, method_of(case), case.dataset)
     if memo not in trial._memo:
         length = chain_length(trial, case)
-        way, layers = trajectory(trial, case), tuple(edited_and_later(trial, case.model))
+        way, layers = trajectory(trial, case), reach(trial, case).layers
         way.changes()
         within = [t for t in way.schedule if t >= FROM_T]
         alone = way.single_answers(length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -16,7 +17,7 @@ from editverdict.inference.intervals import t_interval
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.spectrum import spectrum_of
 from editverdict.pipeline import base
-from editverdict.pipeline.changes import changes, hidden_after, require_the_edited_layer
+from editverdict.pipeline.changes import Reach, changes, hidden_after, reach_of
 from editverdict.pipeline.edits import state_key, steps
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
@@ -29,7 +30,7 @@ from editverdict.pipeline.measures.perturbation import (
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Recipe
 
-TELESCOPING_VERSION = 2
+TELESCOPING_VERSION = 3
 EVERY = 4
 """The telescoping identity is checked on every fourth batch of the subset: it holds for every token or for none."""
 
@@ -37,7 +38,7 @@ EVERY = 4
 @measure("amplification_identity")
 def amplification_identity(trial: Trial, case: Case) -> Measurement:
     """RMS of hidden states along u_k against σ_k/√n (Eq. 10) and R_k by both forms of Eq. 11, per block of texts."""
-    sub, layers = base.subset(trial, case.model), edited_and_later(trial, case.model)
+    sub, layers = base.subset(trial, case.model), edited_and_later(trial, case)
     blocks = sorted(set(sub.block.tolist()))
     chosen = sorted({layers[0], layers[-1]})
 
@@ -81,7 +82,7 @@ def telescoping_residual(trial: Trial, case: Case) -> Measurement:
     method = method_of(case)
     length = chain_length(trial, case)
     chain = steps(trial, case.model, method, trial.chains(str(case.dataset))[0][:length])
-    require_the_edited_layer(trial, case.model, [chain])
+    at = reach_of(trial, case.model, [chain])
     sub = base.subset(trial, case.model)
     recipe = Recipe.of(
         "telescoping",
@@ -91,7 +92,7 @@ def telescoping_residual(trial: Trial, case: Case) -> Measurement:
         blocks=trial.subset(case.model).n_blocks,
         state=state_key(chain),
     )
-    found = trial.store.build(recipe, lambda draft: draft.write_json(_residuals(trial, case.model, chain))).json()
+    found = trial.store.build(recipe, lambda draft: draft.write_json(_residuals(trial, case.model, chain, at))).json()
     made = Measurement({}, edits=length)
     checks = common_checks(trial, case, changes(trial, case.model, [chain]))
     made.checks = {name: check for name, check in checks.items() if name != "no-op-zero"}
@@ -99,6 +100,8 @@ def telescoping_residual(trial: Trial, case: Case) -> Measurement:
     made.controls["one-step-missing"] = t_interval(found["missing"])
     made.stands_on = f"{case.subject}, one chain of {length} edits, {found['tokens']} tokens"
     made.recipes = [recipe.key]
+    # σ_min and n are the same on both sides, so the bound R(T) ≤ ΣR(t) is the triangle inequality.
+    made.descriptive["r_min_over_sum_of_parts"] = found["sum_of_parts"]
     made.pictures.append(
         units_picture(
             case,
@@ -112,14 +115,14 @@ def telescoping_residual(trial: Trial, case: Case) -> Measurement:
     return made
 
 
-def _residuals(trial: Trial, model_id: str, chain: State) -> dict[str, Any]:
+def _residuals(trial: Trial, model_id: str, chain: State, at: Reach) -> dict[str, Any]:
     """Residual per block of texts (the worst layer), with all steps and with the middle one left out.
 
     The steps are passes of their own; the total is the stored base states against a pass over the whole subset after
     the last edit, so that the two sides share nothing but the model, the tokens and the chain.
     """
-    layers = edited_and_later(trial, model_id)
-    rows, blocks, along = _states_along(trial, model_id, chain, layers)
+    layers = list(at.layers)
+    rows, blocks, along = _states_along(trial, model_id, chain, at)
     base_states, last = base.subset(trial, model_id).states, hidden_after(trial, model_id, chain)
     totals = {layer: (last[layer].double() - base_states[layer].double())[rows] for layer in layers}
 
@@ -137,7 +140,17 @@ def _residuals(trial: Trial, model_id: str, chain: State) -> dict[str, Any]:
         "all": [residual(b, None) for b in names],
         "missing": [residual(b, len(chain) // 2) for b in names],
         "tokens": len(blocks),
+        "sum_of_parts": {str(layer): _share_of_parts(trial, model_id, layer, along) for layer in layers},
     }
+
+
+def _share_of_parts(trial: Trial, model_id: str, layer: int, along: list[dict[int, Tensor]]) -> float:
+    """R_min(T) over the sum of the steps' own R_min, at one layer: 1 if all steps push u_min one way (Eq. 16)."""
+    spectrum = base.spectra(trial, model_id)[layer].spectrum
+    weakest = spectrum.basis[:, spectrum.index_min]
+    heights = [states[layer] @ weakest for states in along]
+    parts = sum(float((after - before).abs().mean()) for before, after in itertools.pairwise(heights))
+    return float((heights[-1] - heights[0]).abs().mean()) / parts
 
 
 def _covering(batch_of_row: Tensor, block: Tensor) -> list[int]:
@@ -151,7 +164,7 @@ def _covering(batch_of_row: Tensor, block: Tensor) -> list[int]:
 
 
 def _states_along(
-    trial: Trial, model_id: str, chain: State, layers: list[int]
+    trial: Trial, model_id: str, chain: State, at: Reach
 ) -> tuple[Tensor, Tensor, list[dict[int, Tensor]]]:
     """Of some batches: their rows in the subset, their text blocks, hidden states (float64) after 0, 1, … T edits."""
     loaded, sub = trial.model(model_id), base.subset(trial, model_id)
@@ -159,10 +172,11 @@ def _states_along(
     number = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     chosen = _covering(number, sub.block)
     rows = torch.isin(number, torch.tensor(chosen)).nonzero().flatten()
-    batches, lower = [sub.batches[i] for i in chosen], [sub.lower[i] for i in chosen]
+    inputs = base.lower_inputs(trial, model_id, at.start)
+    batches, lower = [sub.batches[i] for i in chosen], [inputs[i] for i in chosen]
     found = []
     for t in range(len(chain) + 1):
         with installed(loaded.model, chain[:t]):
-            states = tail_pass(loaded, batches, lower, loaded.spec.layers.edit, layers)
+            states = tail_pass(loaded, batches, lower, at.start, at.layers)
         found.append({layer: x.double().cpu() for layer, x in states.items()})
     return rows, sub.block[rows], found

@@ -10,11 +10,11 @@ import torch
 
 from editverdict.editors.base import State
 from editverdict.geometry import angles as geometry
-from editverdict.inference.intervals import Estimate, seeds_interval, t_interval
+from editverdict.inference.intervals import Estimate, missing, seeds_interval, t_interval
 from editverdict.inference.rows import CheckResult
 from editverdict.pipeline import base
-from editverdict.pipeline.changes import Change, changes, hidden_after
-from editverdict.pipeline.edits import steps
+from editverdict.pipeline.changes import Change, Reach, changes, hidden_after, reach_of
+from editverdict.pipeline.edits import singles, steps
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.trial import Trial
@@ -46,15 +46,26 @@ def chain_states(trial: Trial, case: Case, method: str, length: int) -> list[Sta
     return [steps(trial, case.model, method, chain) for chain in wanted]
 
 
-def edited_and_later(trial: Trial, model_id: str) -> list[int]:
-    """Measured layers from the edited one up."""
-    plan = trial.model(model_id).spec.layers
-    return [layer for layer in plan.measured if layer >= plan.edit]
+def reach(trial: Trial, case: Case) -> Reach:
+    """Which layers the case's method edits, and which lie above: read off its first single edit."""
+    memo = ("reach", case.model, case.method, case.dataset)
+    if memo not in trial._memo:
+        first = trial.singles(str(case.dataset))[:1]
+        trial._memo[memo] = reach_of(trial, case.model, singles(trial, case.model, method_of(case), first))
+    found: Reach = trial._memo[memo]
+    return found
 
 
-def no_op(trial: Trial, model_id: str) -> Change:
-    """The measurement of the state that changes nothing."""
-    return changes(trial, model_id, [()], what="no-op")[0]
+def edited_and_later(trial: Trial, case: Case) -> list[int]:
+    """Measured layers from the lowest edited one up; of a case without a method, from the model's edited layer up."""
+    if case.method is None:
+        return list(reach_of(trial, case.model, []).layers)
+    return list(reach(trial, case).layers)
+
+
+def no_op(trial: Trial, model_id: str, start: int | None = None) -> Change:
+    """The measurement of the state that changes nothing, run from layer ``start`` (default: the model's edited one)."""
+    return changes(trial, model_id, [()], what="no-op", start=start)[0]
 
 
 def common_checks(trial: Trial, case: Case, measured: Sequence[Change]) -> dict[str, CheckResult]:
@@ -116,7 +127,8 @@ def units_picture(case: Case, title: str, groups: dict[str, Sequence[float]]) ->
 @measure("relative_change")
 def relative_change(trial: Trial, case: Case) -> Measurement:
     """Mean |dh| over RMS |h| per single edit, median over the edited and later layers (Tables 9-12)."""
-    method, layers = method_of(case), edited_and_later(trial, case.model)
+    method, at = method_of(case), reach(trial, case)
+    layers = at.layers
     states = single_states(trial, case, method)
     own = changes(trial, case.model, states, what=f"{method} edits")
     placebo = changes(trial, case.model, single_states(trial, case, f"placebo:{method}"), what=f"{method} placebos")
@@ -128,7 +140,7 @@ def relative_change(trial: Trial, case: Case) -> Measurement:
     made = start(trial, case, own, f"{len(own)} single edits")
     made.definitions = {
         "mean-norm": t_interval([typical(c) for c in own]),
-        "edited-layer": t_interval([c.norms[layers[0]]["ratio"] for c in own]),
+        "edited-layer": t_interval([c.norms[at.edited]["ratio"] for c in own]),
         "last-layer": t_interval([c.norms[layers[-1]]["ratio"] for c in own]),
         "absolute-norm": t_interval([median(c.norms[layer]["mean"] for layer in layers) for c in own]),
     }
@@ -155,7 +167,8 @@ def relative_change(trial: Trial, case: Case) -> Measurement:
 
 
 # --------------------------------------------------------------------------- principal angles
-def _angle(change: Change, layers: Sequence[int], label: str, reading: str = "largest_angle") -> float:
+def angle(change: Change, layers: Sequence[int], label: str, reading: str = "largest_angle") -> float:
+    """A principal cosine at one k, median over layers."""
     return median(change.angles[layer][label][reading] for layer in layers)
 
 
@@ -163,7 +176,7 @@ def angle_picture(trial: Trial, case: Case, groups: dict[str, Sequence[Change]],
     """Mean cosine of the largest angle against k at one layer, with the no-op baseline."""
     width = next(iter(base.subset(trial, case.model).states.values())).shape[1]
     ks = geometry.paper_ks(width)
-    everything = {**groups, "no-op (baseline)": [no_op(trial, case.model)]}
+    everything = {**groups, "no-op (baseline)": [no_op(trial, case.model, reach(trial, case).start)]}
     chance = [
         float(
             geometry.angle_profile(
@@ -190,7 +203,8 @@ def angle_picture(trial: Trial, case: Case, groups: dict[str, Sequence[Change]],
 @measure("leading_subspace_cosine")
 def leading_subspace_cosine(trial: Trial, case: Case) -> Measurement:
     """Cosine of the largest principal angle at k = 10 after a chain, per chain (Tables 13-18)."""
-    method, layers, length = method_of(case), edited_and_later(trial, case.model), chain_length(trial, case)
+    method, at, length = method_of(case), reach(trial, case), chain_length(trial, case)
+    layers = at.layers
     states = chain_states(trial, case, method, length)
     own = changes(trial, case.model, states, what=f"{method} chains")
     placebo = changes(
@@ -201,15 +215,17 @@ def leading_subspace_cosine(trial: Trial, case: Case) -> Measurement:
     made = start(trial, case, own, f"{len(own)} chains of {length} edits")
     made.edits = length
     made.definitions = {
-        "largest-angle": t_interval([_angle(c, layers, "10") for c in own]),
-        "smallest-angle": t_interval([_angle(c, layers, "10", "smallest_angle") for c in own]),
-        "mean-cosine": t_interval([_angle(c, layers, "10", "mean") for c in own]),
-        "later-layers": t_interval([_angle(c, layers[1:], "10") for c in own]),
+        "largest-angle": t_interval([angle(c, layers, "10") for c in own]),
+        "smallest-angle": t_interval([angle(c, layers, "10", "smallest_angle") for c in own]),
+        "mean-cosine": t_interval([angle(c, layers, "10", "mean") for c in own]),
+        "later-layers": t_interval([angle(c, at.later, "10") for c in own]) if at.later else missing(),
     }
-    made.controls["thirty-fold"] = t_interval([_angle(c, layers, "10") for c in gross])
+    made.controls["thirty-fold"] = t_interval([angle(c, layers, "10") for c in gross])
     made.controls["unrelated-subspace"] = seeds_interval(_unrelated(trial, width))
-    made.controls["no-op"] = t_interval([no_op(trial, case.model).angles[n]["10"]["largest_angle"] for n in layers])
-    made.comparators["placebo"] = [_angle(c, layers, "10") for c in placebo]
+    made.controls["no-op"] = t_interval(
+        [no_op(trial, case.model, at.start).angles[n]["10"]["largest_angle"] for n in layers]
+    )
+    made.comparators["placebo"] = [angle(c, layers, "10") for c in placebo]
     made.descriptive["by_layer"] = {
         str(n): sum(c.angles[n]["10"]["largest_angle"] for c in own) / len(own) for n in layers
     }
@@ -220,10 +236,10 @@ def leading_subspace_cosine(trial: Trial, case: Case) -> Measurement:
             {
                 method: made.definitions["largest-angle"].units,
                 "placebo (comparator)": made.comparators["placebo"],
-                "thirty-fold (positive)": [_angle(c, layers, "10") for c in gross],
+                "thirty-fold (positive)": [angle(c, layers, "10") for c in gross],
             },
         ),
-        angle_picture(trial, case, {f"{method} T={length}": own, "placebo": placebo}, layers[0]),
+        angle_picture(trial, case, {f"{method} T={length}": own, "placebo": placebo}, at.edited),
         angle_picture(trial, case, {f"{method} T={length}": own, "placebo": placebo}, layers[-1]),
     ]
     return made
@@ -243,7 +259,8 @@ def _unrelated(trial: Trial, width: int) -> list[float]:
 @measure("tail_drift")
 def tail_drift(trial: Trial, case: Case) -> Measurement:
     """Loss at the deepest k minus loss at k = 10 after one edit, per edit (Tables 13-20)."""
-    method, layers = method_of(case), edited_and_later(trial, case.model)
+    method, at = method_of(case), reach(trial, case)
+    layers = at.layers
     own = changes(trial, case.model, single_states(trial, case, method), what=f"{method} edits")
     placebo = changes(trial, case.model, single_states(trial, case, f"placebo:{method}"), what=f"{method} placebos")
     sub = base.subset(trial, case.model)
@@ -257,14 +274,11 @@ def tail_drift(trial: Trial, case: Case) -> Measurement:
         "largest-angle": t_interval([drift(c) for c in own]),
         "mean-cosine": t_interval([drift(c, "mean") for c in own]),
     }
-    made.controls["planted-tail-rotation"] = _planted(trial, case.model, deep, tail=True)
-    made.controls["rotation-equal-in-k"] = _planted(trial, case.model, deep, tail=False)
+    made.controls["planted-tail-rotation"] = planted_drift(trial, case.model, deep, tail=True)
+    made.controls["rotation-equal-in-k"] = planted_drift(trial, case.model, deep, tail=False)
+    idle = no_op(trial, case.model, at.start)
     made.controls["no-op"] = t_interval(
-        [
-            no_op(trial, case.model).angles[n]["10"]["largest_angle"]
-            - no_op(trial, case.model).angles[n][deep]["largest_angle"]
-            for n in layers
-        ]
+        [idle.angles[n]["10"]["largest_angle"] - idle.angles[n][deep]["largest_angle"] for n in layers]
     )
     made.comparators["placebo"] = [drift(c) for c in placebo]
     made.descriptive["k"] = geometry.paper_ks(next(iter(sub.states.values())).shape[1])
@@ -274,12 +288,12 @@ def tail_drift(trial: Trial, case: Case) -> Measurement:
             f"Extra loss of the tail after one {method} edit",
             {method: [drift(c) for c in own], "placebo (comparator)": made.comparators["placebo"]},
         ),
-        angle_picture(trial, case, {f"{method} T=1": own, "placebo": placebo}, layers[0]),
+        angle_picture(trial, case, {f"{method} T=1": own, "placebo": placebo}, at.edited),
     ]
     return made
 
 
-def _planted(trial: Trial, model_id: str, deep: str, *, tail: bool) -> Estimate:
+def planted_drift(trial: Trial, model_id: str, deep: str, *, tail: bool) -> Estimate:
     """The same quantity for the base's own basis rotated by a known angle: in the tail alone, or at every k."""
     sub = base.subset(trial, model_id)
     basis = next(iter(sub.bases.values())).basis
@@ -308,7 +322,7 @@ def no_op_change(trial: Trial, case: Case) -> Measurement:
         subset=sub.key,
         blocks=trial.subset(case.model).n_blocks,
     )
-    found = trial.store.build(recipe, lambda draft: draft.write_json(_again(trial, case.model))).json()
+    found = trial.store.build(recipe, lambda draft: draft.write_json(_again(trial, case))).json()
     made = start(trial, case, [no_op(trial, case.model)], "no-op")
     made.definitions["relative-norm"] = t_interval(found["same"])
     made.controls["re-ordered"] = t_interval(found["re-ordered"])
@@ -325,10 +339,10 @@ def no_op_change(trial: Trial, case: Case) -> Measurement:
     return made
 
 
-def _again(trial: Trial, model_id: str) -> dict[str, list[float]]:
+def _again(trial: Trial, case: Case) -> dict[str, list[float]]:
     """Mean change over RMS per block (the worst layer), extracted again in the same order and paired with another."""
-    sub, layers = base.subset(trial, model_id), edited_and_later(trial, model_id)
-    again = hidden_after(trial, model_id, ())
+    sub, layers = base.subset(trial, case.model), edited_and_later(trial, case)
+    again = hidden_after(trial, case.model, ())
     half = len(sub.tokens) // 2
 
     def ratio(block: int, shift: int) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Any
 
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from editverdict.pipeline import base
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.collapse import Layers, Statistic, common, estimate, gaussian_sigmas, layers_of
 from editverdict.pipeline.measures.perturbation import units_picture
+from editverdict.pipeline.smallest_direction import smallest_direction
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Draft, Recipe
 
@@ -32,7 +35,7 @@ def _tail_share(layers: Layers) -> Statistic:
 def _planted_minimum(trial: Trial, model_id: str) -> tuple[list[float], float]:
     """σ_min/σ_1 that exact mode sees of a direction planted at 1e-8 σ_1 in real states: per left-out block, full."""
     sub = base.subset(trial, model_id)
-    layer = min(sub.states)
+    layer = trial.model(model_id).spec.layers.edit
     recipe = Recipe.of(
         "planted-minimum",
         PLANT_VERSION,
@@ -78,6 +81,8 @@ def _smallest(trial: Trial, case: Case, power: int) -> Measurement:
         "sigma_min": {str(n): float(s.spectrum.sigma[s.spectrum.index_min]) for n, s in layers.by_layer.items()},
         "resolution": {str(n): s.spectrum.resolution for n, s in layers.by_layer.items()},
     }
+    dependence = _dependence(trial, case.model, layers, statistic, power)
+    made.descriptive |= dependence
     made.pictures.insert(
         0,
         units_picture(
@@ -90,7 +95,72 @@ def _smallest(trial: Trial, case: Case, power: int) -> Measurement:
             },
         ),
     )
+    made.pictures.insert(1, _dependence_picture(case, list(by_layer.values()), dependence))
     return made
+
+
+def _powered(value: float, power: int) -> float | None:
+    """The ratio or its reciprocal; None for the reciprocal of nothing."""
+    return value**power if value > 0.0 or power > 0 else None
+
+
+def _dependence(trial: Trial, model_id: str, layers: Layers, statistic: Statistic, power: int) -> dict[str, Any]:
+    """What the number depends on beside the model; all of it describes, nothing of it decides."""
+    some = next(iter(layers.by_layer.values()))
+    parts = {
+        some.spectrum.n: {n: s.spectrum.sigma for n, s in layers.by_layer.items()},
+        some.n_half: {n: s.half for n, s in layers.by_layer.items()},
+        some.n_quarter: {n: s.quarter for n, s in layers.by_layer.items()},
+    }
+    made: dict[str, Any] = {"by_sample_size": {str(count): statistic(own, count) for count, own in parts.items()}}
+    floats = base.spectra(trial, model_id)
+    # Where float32 could not resolve a direction: what it would have printed, and what float64 activations show.
+    made["float32_against_float64"] = {
+        str(n): {
+            "float32_moments": _powered(float(floats[n].spectrum.sigma[-1] / floats[n].spectrum.sigma[0]), power),
+            "limit_of_float32": _powered(floats[n].spectrum.resolution / float(floats[n].spectrum.sigma[0]), power),
+            "float64_exact": _powered(
+                float(layers.by_layer[n].spectrum.sigma[-1] / layers.by_layer[n].spectrum.sigma[0]), power
+            ),
+        }
+        for n in layers.again
+    } or "every direction is identified in float32, so that no layer was measured again in float64"
+    return made | _on_subset(smallest_direction(trial, model_id), power)
+
+
+def _on_subset(found: Mapping[str, Any] | None, power: int) -> dict[str, Any]:
+    """The same states of the subset in other number formats and centred over features."""
+    if found is None:
+        return {"subset": "not more samples than dimensions"}
+    features = found["features"]
+    return {
+        "subset": f"{found['n']} paired tokens, layer {found['layer']}, activations in {found['format']}",
+        "subset_by_arithmetic": {
+            "second moments": _powered(found["moments"], power),
+            "exact mode": _powered(found["exact"], power),
+            **{f"rounded to {name}": _powered(ratio, power) for name, ratio in found["rounded"].items()},
+        },
+        "subset_limit_of_format": {name: _powered(ratio, power) for name, ratio in found["limit"].items()},
+        "subset_centred_over_features": {
+            "what": "not the claim's quantity: one direction is removed by the centring itself",
+            "in float32": _powered(features["ratio_float32"], power),
+            "exact mode": _powered(features["ratio_exact"], power),
+            "next direction, exact mode": _powered(features["ratio_second"], power),
+            "cosine of the last direction with (1, ..., 1)": features["along_ones"],
+        },
+    }
+
+
+def _dependence_picture(case: Case, own: list[float], dependence: Mapping[str, Any]) -> dict[str, Any]:
+    """The claim's number by sample size, and on the subset by number format and centring."""
+    groups: dict[str, Sequence[float]] = {"layers": own}
+    groups |= {f"n = {count}": [value] for count, value in list(dependence["by_sample_size"].items())[1:]}
+    if "subset_by_arithmetic" in dependence:
+        arithmetic, features = dependence["subset_by_arithmetic"], dependence["subset_centred_over_features"]
+        named = {f"subset, {name}": value for name, value in arithmetic.items()}
+        named["subset, centred over features"] = features["in float32"]
+        groups |= {name: [value] for name, value in named.items() if value is not None}
+    return units_picture(case, "Dependence on sample size, number format and centring (descriptive)", groups)
 
 
 @measure("sigma_min_ratio")

@@ -1,0 +1,106 @@
+"""Whether a first-order reading of an edit holds: remainder and homogeneity (Assumption 4.2, Eqs. 7 and 8)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import median
+
+from editverdict.inference.intervals import t_interval
+from editverdict.models.attention import EAGER
+from editverdict.pipeline.linearity import TOKENS, Linearity, linear_sample, linearities
+from editverdict.pipeline.measurement import Case, Measurement, measure, passed
+from editverdict.pipeline.measures.perturbation import (
+    CONTROL_EDITS,
+    THIRTY,
+    method_of,
+    no_op,
+    reach,
+    single_states,
+    start,
+    units_picture,
+)
+from editverdict.pipeline.trial import NotHere, Trial
+
+
+def _typical(values: dict[int, float | None], layers: Sequence[int]) -> float | None:
+    """Median over layers; None if something is missing, because nothing changed there."""
+    found = [values[layer] for layer in layers if values.get(layer) is not None]
+    return median(v for v in found if v is not None) if len(found) == len(layers) else None
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+@measure("first_order_remainder")
+def first_order_remainder(trial: Trial, case: Case) -> Measurement:
+    """|dh - J dW| / |dh| per single edit, median over the later layers."""
+    method, at = method_of(case), reach(trial, case)
+    layers, edited, later = at.layers, at.edited, at.later
+    if not later:
+        raise NotHere(f"no measured layer lies after the edited one of '{case.model}': there the change is linear")
+    states = single_states(trial, case, method)
+    own = linearities(trial, case.model, states, what=f"{method} edits")
+    placebo = linearities(trial, case.model, single_states(trial, case, f"placebo:{method}"), what=f"{method} placebos")
+    gross = linearities(trial, case.model, states[:CONTROL_EDITS], THIRTY, what=f"30-fold {method} edits")
+    remainders = [_typical(one.remainder, later) for one in own]
+    imitated = [_typical(one.remainder, later) for one in placebo]
+    made = _start(trial, case, own, [*placebo, *gross])
+    made.definitions = {
+        "jvp-remainder": t_interval(_known(remainders)),
+        "homogeneity": t_interval(_known([_typical(one.homogeneity, later) for one in own])),
+        "last-layer": t_interval(_known([_typical(one.remainder, later[-1:]) for one in own])),
+        "edited-layer": t_interval(_known([_typical(one.remainder, [edited]) for one in own])),
+    }
+    made.controls["thirty-fold"] = t_interval(_known([_typical(one.remainder, later) for one in gross]))
+    both = [(a, b) for a, b in zip(remainders, imitated, strict=True) if a is not None and b is not None]
+    made.comparators["placebo"] = [b for _, b in both]
+    made.comparator_subject["placebo"] = [a for a, _ in both]
+    made.descriptive |= _by_layer(own, layers)
+    if still := [number for number, value in enumerate(remainders) if value is None]:
+        made.descriptive["edits_that_change_nothing"] = still
+    made.pictures.append(
+        units_picture(
+            case,
+            f"First-order remainder after one {method} edit, median of the later layers",
+            {
+                method: _known(remainders),
+                "homogeneity (rival)": made.definitions["homogeneity"].units,
+                "placebo (comparator)": _known(imitated),
+                "thirty-fold (positive)": made.controls["thirty-fold"].units,
+            },
+        )
+    )
+    return made
+
+
+def _start(trial: Trial, case: Case, own: Sequence[Linearity], others: Sequence[Linearity]) -> Measurement:
+    """The common checks, with tokens and pairing judged on the samples that the remainders stand on."""
+    sample, what = linear_sample(trial, case.model), f"{len(own)} single edits"
+    made = start(trial, case, [no_op(trial, case.model)], what)
+    found = [(f"state {i}, layer {n}", *one.checks[n]) for i, one in enumerate(own) for n in one.checks]
+    bad = [f"{where}: {detail}" for where, ok, detail in found if not ok]
+    paired = "; ".join(bad[:3]) or (found[0][2] if found else "no edit changes anything")
+    made.checks |= passed("samples-paired", bool(found) and not bad, paired)
+    tokens = f"{sample.n_tokens} tokens of {sample.n_texts} texts"
+    made.checks |= passed("enough-tokens", sample.n_tokens >= TOKENS, f"{tokens}; wanted {TOKENS}")
+    made.recipes += [one.key for one in (*own, *others)]
+    made.n_samples = sample.n_tokens
+    made.stands_on = f"{case.subject}, {what}, {tokens}, {EAGER} attention"
+    made.descriptive |= {"tokens": sample.n_tokens, "texts": sample.n_texts, "attention": EAGER}
+    return made
+
+
+def _by_layer(own: Sequence[Linearity], layers: Sequence[int]) -> dict[str, dict[str, float | None]]:
+    """Means over the edits."""
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = _known(values)
+        return math.fsum(known) / len(known) if known else None
+
+    return {
+        "remainder_by_layer": {str(n): mean([one.remainder.get(n) for one in own]) for n in layers},
+        "homogeneity_by_layer": {str(n): mean([one.homogeneity.get(n) for one in own]) for n in layers},
+        "relative_change_by_layer": {str(n): mean([one.size.get(n) for one in own]) for n in layers},
+    }

@@ -1,0 +1,299 @@
+"""Principal subspaces along a chain (Assumption 4.3, Tables 13 to 18): decay, loss, and the drift of the basis."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from editverdict.editors.base import State
+from editverdict.geometry import angles as geometry
+from editverdict.geometry.accumulation import basis_gap
+from editverdict.inference.intervals import Estimate, seeds_interval, t_interval
+from editverdict.numerics.moments import Moments
+from editverdict.numerics.spectrum import spectrum_of
+from editverdict.pipeline import base
+from editverdict.pipeline.changes import Change, Reach, changes, hidden_after
+from editverdict.pipeline.edits import state_key
+from editverdict.pipeline.lengths import chain_length
+from editverdict.pipeline.measurement import Case, Measurement, measure
+from editverdict.pipeline.measures.along import Along, along, long_enough, schedule
+from editverdict.pipeline.measures.perturbation import (
+    CONTROL_EDITS,
+    THIRTY,
+    angle,
+    chain_states,
+    method_of,
+    no_op,
+    planted_drift,
+    reach,
+    start,
+    units_picture,
+)
+from editverdict.pipeline.trial import Trial
+from editverdict.store import Clock, Draft, Job, Recipe
+
+GAP_VERSION = 1
+STEEPEST = 1.2
+"""Angle, in radians, of the planted rotation at the last T."""
+
+
+def trend(lengths: Sequence[int], values: Sequence[float]) -> float:
+    """Spearman's rho of values with T; 0 where they are all equal: what does not move has no trend."""
+    if len(set(values)) == 1:
+        return 0.0
+    return float(stats.spearmanr(lengths, values).statistic)
+
+
+def _by_chain(measured: Along, layers: Sequence[int], label: str, reading: str = "largest_angle") -> list[list[float]]:
+    """Per chain: a principal cosine at each T, median over layers."""
+    count = len(next(iter(measured.values())))
+    return [[angle(many[i], layers, label, reading) for many in measured.values()] for i in range(count)]
+
+
+def _width(trial: Trial, model_id: str) -> int:
+    return int(next(iter(base.subset(trial, model_id).states.values())).shape[1])
+
+
+def _flat(measured: Along) -> list[Change]:
+    return [change for many in measured.values() for change in many]
+
+
+def table(measured: Along, layer: int) -> dict[str, dict[str, float]]:
+    """T -> k -> mean cosine of the largest angle at one layer, as in Tables 13 to 18."""
+    return {
+        str(t): {
+            label: sum(c.angles[layer][label]["largest_angle"] for c in many) / len(many)
+            for label in many[0].angles[layer]
+        }
+        for t, many in measured.items()
+    }
+
+
+# --------------------------------------------------------------------------- decay with T
+@measure("angle_trend")
+def angle_trend(trial: Trial, case: Case) -> Measurement:
+    """Spearman's rho of T with the cosine at k = 10, per chain over the schedule (Tables 13-18)."""
+    method, at = method_of(case), reach(trial, case)
+    lengths = schedule(trial, chain_length(trial, case))
+    own, placebo = (along(trial, case, m, lengths) for m in (method, f"placebo:{method}"))
+    curves = _by_chain(own, at.layers, "10")
+    deep = list(geometry.paper_ks(_width(trial, case.model)))[-1]
+    made = start(trial, case, _flat(own), f"{len(curves)} chains at T = {', '.join(map(str, lengths))}")
+    made.edits = lengths[-1]
+    made.definitions = {
+        "k10": t_interval([trend(lengths, one) for one in curves]),
+        "deepest-k": t_interval([trend(lengths, one) for one in _by_chain(own, at.layers, deep)]),
+        "edited-layer": t_interval([trend(lengths, one) for one in _by_chain(own, [at.edited], "10")]),
+    }
+    made.controls["shuffled"] = _shuffled(trial, lengths, curves)
+    made.controls["growing-rotation"] = _growing(trial, case, lengths)
+    made.comparators["placebo"] = [trend(lengths, one) for one in _by_chain(placebo, at.layers, "10")]
+    made.descriptive["cosines_by_T_and_k"] = {str(n): table(own, n) for n in at.layers}
+    made.pictures += [
+        units_picture(
+            case,
+            f"Trend of the leading subspace along {method} chains",
+            {
+                method: made.definitions["k10"].units,
+                "placebo (comparator)": made.comparators["placebo"],
+                "shuffled (negative)": made.controls["shuffled"].units,
+                "growing-rotation (positive)": made.controls["growing-rotation"].units,
+            },
+        ),
+        _series(lengths, {method: curves, "placebo": _by_chain(placebo, at.layers, "10")}),
+    ]
+    return made
+
+
+def _series(lengths: Sequence[int], groups: dict[str, list[list[float]]]) -> dict[str, Any]:
+    return {
+        "kind": "series",
+        "title": "Leading subspace (k = 10) against the number of edits, mean over chains",
+        "x": "edits T",
+        "y": "cosine of the largest principal angle",
+        "curves": [
+            {"name": name, "x": list(lengths), "y": [sum(column) / len(column) for column in zip(*many, strict=True)]}
+            for name, many in groups.items()
+        ],
+    }
+
+
+def _shuffled(trial: Trial, lengths: Sequence[int], curves: Sequence[Sequence[float]]) -> Estimate:
+    """Trends with the order of T drawn anew for every chain, mean over chains: one per seed."""
+    values = []
+    for seed in range(trial.profile.sizes.random_seeds):
+        generator = np.random.default_rng([trial.profile.seed, seed])
+        values.append(float(np.mean([trend(lengths, list(generator.permutation(one))) for one in curves])))
+    return seeds_interval(values)
+
+
+def _growing(trial: Trial, case: Case, lengths: Sequence[int]) -> Estimate:
+    """Trends of the base's own basis rotated by an angle that grows with T: one per seed."""
+    basis = base.subset(trial, case.model).bases[reach(trial, case).edited].basis
+    k = min(10, basis.shape[0] - 1)
+
+    def cosine(t: int, seed: int) -> float:
+        rotated = geometry.rotate_uniform(basis, STEEPEST * t / lengths[-1], seed)
+        return geometry.angle_profile(basis, rotated, k).largest_angle
+
+    seeds = range(trial.profile.sizes.random_seeds)
+    return seeds_interval([trend(lengths, [cosine(t, seed) for t in lengths]) for seed in seeds])
+
+
+# --------------------------------------------------------------------------- loss of the leading subspace
+@measure("leading_subspace_loss")
+def leading_subspace_loss(trial: Trial, case: Case) -> Measurement:
+    """Cosine of the largest principal angle at k = 10 after a long chain (Tables 16-18)."""
+    method, at, length = method_of(case), reach(trial, case), long_enough(trial, case)
+    states = chain_states(trial, case, method, length)
+    own = changes(trial, case.model, states, what=f"{length} {method} edits")
+    placebo = changes(
+        trial, case.model, chain_states(trial, case, f"placebo:{method}", length), what=f"{length} {method} placebos"
+    )
+    gross = changes(trial, case.model, states[:CONTROL_EDITS], THIRTY, what=f"30-fold {method} chains")
+    made = start(trial, case, own, f"{len(own)} chains of {length} edits")
+    made.edits = length
+    made.definitions = {
+        "largest-angle": t_interval([angle(c, at.layers, "10") for c in own]),
+        "mean-cosine": t_interval([angle(c, at.layers, "10", "mean") for c in own]),
+    }
+    made.controls["no-op"] = t_interval(
+        [no_op(trial, case.model, at.start).angles[n]["10"]["largest_angle"] for n in at.layers]
+    )
+    # One long chain is one unit; its layers still say whether so gross a change is seen.
+    made.controls["thirty-fold"] = t_interval([c.angles[n]["10"]["largest_angle"] for c in gross for n in at.layers])
+    made.comparators["placebo"] = [angle(c, at.layers, "10") for c in placebo]
+    k, width = min(10, _width(trial, case.model) - 1), _width(trial, case.model)
+    made.descriptive["chance"] = geometry.angle_profile(
+        geometry.random_subspace(width, k, 1), geometry.random_subspace(width, k, 2), k
+    ).largest_angle
+    made.descriptive["by_layer"] = {
+        str(n): sum(c.angles[n]["10"]["largest_angle"] for c in own) / len(own) for n in at.layers
+    }
+    made.pictures.append(
+        units_picture(
+            case,
+            f"Leading subspace after {length} {method} edits",
+            {
+                method: made.definitions["largest-angle"].units,
+                "placebo (comparator)": made.comparators["placebo"],
+                "thirty-fold (positive)": made.controls["thirty-fold"].units,
+            },
+        )
+    )
+    return made
+
+
+# --------------------------------------------------------------------------- the tail first, over T
+@measure("drift_over_schedule")
+def drift_over_schedule(trial: Trial, case: Case) -> Measurement:
+    """Loss at the deepest k minus loss at k = 10, mean over the schedule, per chain (B.3)."""
+    method, at = method_of(case), reach(trial, case)
+    lengths = schedule(trial, chain_length(trial, case))
+    own, placebo = (along(trial, case, m, lengths) for m in (method, f"placebo:{method}"))
+    deep = list(geometry.paper_ks(_width(trial, case.model)))[-1]
+
+    def drift(change: Change, reading: str = "largest_angle") -> float:
+        return median(change.angles[n]["10"][reading] - change.angles[n][deep][reading] for n in at.layers)
+
+    def per_chain(measured: Along, reading: str = "largest_angle") -> list[float]:
+        count = len(next(iter(measured.values())))
+        return [sum(drift(many[i], reading) for many in measured.values()) / len(measured) for i in range(count)]
+
+    made = start(trial, case, _flat(own), f"{len(own[lengths[0]])} chains at T = {', '.join(map(str, lengths))}")
+    made.edits = lengths[-1]
+    made.definitions = {
+        "largest-angle": t_interval(per_chain(own)),
+        "mean-cosine": t_interval(per_chain(own, "mean")),
+    }
+    made.controls["planted-tail-rotation"] = planted_drift(trial, case.model, deep, tail=True)
+    made.controls["rotation-equal-in-k"] = planted_drift(trial, case.model, deep, tail=False)
+    made.comparators["placebo"] = per_chain(placebo)
+    made.descriptive["by_T"] = {str(t): sum(drift(c) for c in many) / len(many) for t, many in own.items()}
+    made.pictures.append(
+        units_picture(
+            case,
+            f"Extra loss of the tail along {method} chains",
+            {method: made.definitions["largest-angle"].units, "placebo (comparator)": made.comparators["placebo"]},
+        )
+    )
+    return made
+
+
+# --------------------------------------------------------------------------- the drift of the basis
+@measure("drifting_basis_gap")
+def drifting_basis_gap(trial: Trial, case: Case) -> Measurement:
+    """log10 of the last edit's median R_k in the basis reached before it over that in the base's, per chain (§4.3)."""
+    method, at, length = method_of(case), reach(trial, case), chain_length(trial, case)
+    states = chain_states(trial, case, method, length)
+    gaps = _gaps(trial, case.model, states, at, method)
+    random = _gaps(trial, case.model, chain_states(trial, case, f"placebo:{method}", length), at, f"{method} placebo")
+    own = changes(trial, case.model, states, what=f"{length} {method} edits")
+    made = start(trial, case, own, f"{len(gaps)} chains, edit {length} of each")
+    made.edits = length
+    made.definitions = {
+        "median-r": t_interval([one["median"] for one in gaps]),
+        "tail": t_interval([one["tail"] for one in gaps]),
+    }
+    made.controls["first-edit"] = t_interval([one["first"] for one in gaps])
+    made.controls["halved-sigma"] = t_interval([one["halved"] for one in gaps])
+    made.comparators["placebo"] = [one["median"] for one in random]
+    made.pictures.append(
+        units_picture(
+            case,
+            f"The reached basis against the base's, edit {length} of each {method} chain",
+            {
+                method: made.definitions["median-r"].units,
+                "placebo (comparator)": made.comparators["placebo"],
+                "first-edit (negative)": made.controls["first-edit"].units,
+                "halved-sigma (positive)": made.controls["halved-sigma"].units,
+            },
+        )
+    )
+    return made
+
+
+def _gaps(trial: Trial, model_id: str, states: Sequence[State], at: Reach, what: str) -> list[dict[str, float]]:
+    """Per chain: the readings of :func:`_gap`; several workers share the work."""
+    sub = base.subset(trial, model_id)
+    order = trial.offset(list(range(len(states))))
+
+    def job(state: State) -> Job:
+        recipe = Recipe.of(
+            "drifting-basis",
+            GAP_VERSION,
+            model=trial.model(model_id).identity.fields(),
+            subset=sub.key,
+            state=state_key(state),
+            layers=list(at.layers),
+        )
+        return Job(recipe, lambda draft: _gap(trial, model_id, state, at, draft))
+
+    made = trial.store.build_many(
+        [job(states[i]) for i in order], progress=Clock(f"drifting bases, {what}", "chains", trial.report).tick
+    )
+    found: dict[int, dict[str, float]] = {i: a.json() for i, a in zip(order, made, strict=True)}
+    return [found[i] for i in range(len(states))]
+
+
+def _gap(trial: Trial, model_id: str, state: State, at: Reach, draft: Draft) -> None:
+    """The last edit of a chain in the basis reached before it, against the base's; median over layers."""
+    sub = base.subset(trial, model_id)
+    before, after = (hidden_after(trial, model_id, one, start=at.start) for one in (state[:-1], state))
+    readings: dict[str, list[float]] = {"median": [], "tail": [], "first": [], "halved": []}
+    for layer in at.layers:
+        moments = Moments(before[layer].shape[1])
+        moments.update(before[layer])
+        reached, unedited = spectrum_of(moments, activation_dtype=before[layer].dtype), sub.bases[layer]
+        change = after[layer].double() - before[layer].double()
+        halved = dataclasses.replace(unedited, sigma=unedited.sigma / 2, floor=unedited.floor / 2)
+        for name, value in basis_gap(reached, unedited, change).items():
+            readings[name].append(value)
+        readings["first"].append(basis_gap(unedited, unedited, change)["median"])
+        readings["halved"].append(basis_gap(halved, unedited, change)["median"])
+    draft.write_json({name: median(values) for name, values in readings.items()})
