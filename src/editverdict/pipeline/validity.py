@@ -224,8 +224,8 @@ class Again:
         state: State | None = None,
         scale: float = 1.0,
     ) -> None:
-        owner = row_texts(sub.batches)
-        texts = [int(owner[round(i * (len(owner) - 1))]) for i in torch.linspace(0.1, 0.9, TEXTS_PER_STATE).tolist()]
+        owner = row_texts(sub.batches)  # batches go by length: texts from their first half are short
+        texts = [int(owner[round(i * (len(owner) - 1))]) for i in torch.linspace(0.1, 0.5, TEXTS_PER_STATE).tolist()]
         texts = list(dict.fromkeys(texts))
         self._rows = _rows_of(owner, texts)
         with nullcontext() if state is None else installed(loaded.model, state, scale):

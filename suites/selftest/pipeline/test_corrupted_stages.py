@@ -22,11 +22,9 @@ from editverdict.pipeline import base, changes, trial
 from suites.selftest.pipeline.corruption import (
     ALL,
     AMPLIFICATION,
-    ANGLES,
     CHANGES,
     COLLAPSE,
     EDITED,
-    IDENTITY,
     MODEL,
     PAIRED,
     REAL,
@@ -288,8 +286,7 @@ def test_null_directions_kept(
 ) -> None:
     check = corrupt(monkeypatch)
     rows = judged(with_null(world, dead_coordinate(), 0.0), *COLLAPSE, *AMPLIFICATION, REAL)
-    # With the limit intact the check that the smallest direction is real needs no help: it refutes.
+    # That claim is itself the check of the tail: it may refute, and must not let the amplification claims through.
     blind = {REAL} if corrupt is keep_all else set()
     all_invalid({claim: row for claim, row in rows.items() if claim not in blind}, check, honest)
-    assert rows[REAL].verdict in ("refuted", "invalid"), verdicts(rows)
-    assert set(ANGLES) <= set(honest) and IDENTITY in honest  # neither uses the tail: not asked here
+    assert rows[REAL].verdict != "supported", verdicts(rows)
