@@ -163,8 +163,8 @@ def of_base(trial: Trial, model_id: str) -> list[Finding]:
     rows = _rows_of(told.text, texts)
     stored = {layer: states[rows] for layer, states in told.states.items()}
     found = [
-        Finding(model_id, _weights(trial, model_id)),
         Finding("base sample", recomputed.check_reproduced(stored, again)),
+        Finding(model_id, _weights(trial, model_id)),
         Finding("base sample", recomputed.check_distinct(told.texts, told.samples)),
     ]
     for layer, own in base.spectra(trial, model_id).items():
@@ -204,6 +204,7 @@ def of_subset(trial: Trial, model_id: str, sub: base.Subset) -> list[Finding]:
     again = Again(trial.model(model_id), sub, sorted(sub.states))
     found = [
         Finding("subset", recomputed.check_reproduced(again.stored(sub.states), again.states)),
+        Finding(model_id, _weights(trial, model_id)),
         Finding("subset", recomputed.check_distinct(*text_hashes(sub.batches))),
     ]
     for layer, spectrum in sub.bases.items():
