@@ -22,11 +22,9 @@ from editverdict.pipeline import base, changes, trial
 from suites.selftest.pipeline.corruption import (
     ALL,
     AMPLIFICATION,
-    ANGLES,
     CHANGES,
     COLLAPSE,
     EDITED,
-    IDENTITY,
     MODEL,
     PAIRED,
     REAL,
