@@ -169,7 +169,7 @@ def _states_along(
 ) -> tuple[Tensor, Tensor, list[dict[int, Tensor]]]:
     """Of some batches: their rows in the subset, their text blocks, hidden states (float64) after 0, 1, … T edits."""
     loaded, sub = trial.model(model_id), base.subset(trial, model_id)
-    counts = [int(batch.keep.sum()) for batch in sub.batches]
+    counts = [len(batch.row_texts()) for batch in sub.batches]
     number = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     chosen = _covering(number, sub.block)
     rows = torch.isin(number, torch.tensor(chosen)).nonzero().flatten()
