@@ -56,7 +56,7 @@ def test_little_memory_means_more_passes_and_the_same_bits(
         honest(loaded, batches, visit, **options)
 
     monkeypatch.setattr(base, "full_pass", counting)
-    short = again(smoke, tmp_path, memory_gib=0.02)
+    short = again(smoke, tmp_path, memory_gib=0.01)
     assert base.base_recipe(short, MODEL).key == base.base_recipe(smoke, MODEL).key, "memory is no part of the numbers"
     found = everything(short)
     assert len(passes) > 1 and [layer for group in passes for layer in group] == [0, 1, 2, 3]
@@ -70,7 +70,7 @@ def test_too_little_memory_is_told_before_anything_is_run(
 ) -> None:
     monkeypatch.setattr(base, "full_pass", lambda *_args, **_options: pytest.fail("a pass was run"))
     with pytest.raises(NotHere, match=r"width 48 .*memory_gib"):
-        base.base_pass(again(smoke, tmp_path, memory_gib=0.005), MODEL)
+        base.base_pass(again(smoke, tmp_path, memory_gib=0.002), MODEL)
 
 
 @pytest.mark.parametrize("positions", ["last_token", "mean_token"])
