@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from editverdict.inference.intervals import LEVEL, Estimate, jackknife_interval, missing, standard_error, t_quantile
+from editverdict.inference.rows import Interval
 
 Values = Sequence[Sequence[float]] | NDArray[Any]
 """``[chains][steps]``."""
@@ -126,7 +127,11 @@ def mean_interval(pairs: Sequence[Pair], level: float = LEVEL) -> Estimate:
 
 
 def chain_interval(
-    statistic: Callable[[NDArray[np.intp]], float | None], n_chains: int, n_pairs: int, level: float = LEVEL
+    statistic: Callable[[NDArray[np.intp]], float | None],
+    n_chains: int,
+    n_pairs: int,
+    level: float = LEVEL,
+    hold: Interval | None = None,
 ) -> Estimate:
     """Interval of a statistic between -1 and 1 that is a function of the chains kept.
 
@@ -140,6 +145,8 @@ def chain_interval(
         Pairs of values behind the statistic: what it could rest on at most, were all of them independent.
     level
         Confidence level.
+    hold
+        An interval that this one has to hold, for statistics that the jackknife does not do justice (extremes).
     """
     everyone = np.arange(n_chains)
     full = statistic(everyone) if n_chains else None
@@ -150,7 +157,14 @@ def chain_interval(
     if len(known) < len(left) or len(known) < 2:
         note = f"undefined without one of its {n_chains} chains: no interval"
         return Estimate(full, None, level, n_chains, (), "none", note, bounds=BOUNDS)
-    return jackknife_interval(full, known, level, resolution=_floor(full, known, n_pairs, level)).within(BOUNDS)
+    floor = _floor(full, known, n_pairs, level)
+    if hold is None:
+        return jackknife_interval(full, known, level, resolution=floor).within(BOUNDS)
+    # Wide enough to the lower side by the floor, and to the upper side by what then is lacking, taken for a bias.
+    floor = max(floor, (full - hold[0]) / t_quantile(level, n_chains - 1) * math.sqrt(12.0 * n_chains))
+    symmetric = jackknife_interval(full, known, level, resolution=floor)
+    lacking = 0.0 if symmetric.interval is None else max(hold[1] - symmetric.interval[1], 0.0)
+    return jackknife_interval(full, known, level, bias=-lacking, resolution=floor).within(BOUNDS)
 
 
 def _floor(full: float, left: Sequence[float], n_pairs: int, level: float) -> float:

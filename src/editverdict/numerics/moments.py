@@ -144,6 +144,23 @@ class Moments:
         """Uncentred mean of each squared coordinate, ``[d]``."""
         return self._scatter.diagonal() / self.n + self.mean.square()
 
+    @classmethod
+    def of(cls, n: int, mean: Tensor, scatter: Tensor) -> Moments:
+        """Moments known already: ``n`` samples of mean ``[d]`` with a symmetric scatter matrix ``[d, d]``.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit each other.
+        """
+        d = mean.numel()
+        if scatter.shape != (d, d):
+            raise ValueError(f"expected a scatter matrix [{d}, {d}], found {list(scatter.shape)}")
+        self = cls(d, mean.device)
+        self.n, self._shift = n, mean.to(torch.float64).clone()
+        self._scatter = Triangle.of(scatter.to(torch.float64))
+        return self
+
     def to_tensors(self) -> dict[str, Tensor]:
         """State as tensors, for a safetensors file."""
         n = torch.tensor([self.n], dtype=torch.int64)

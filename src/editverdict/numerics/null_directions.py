@@ -41,14 +41,12 @@ def spectrum_with_dead_units(moments: Moments, *, activation_dtype: torch.dtype 
     ValueError
         On fewer than two samples.
     """
-    stored = moments.to_tensors()
-    live = stored["scatter"].diagonal() > 0
+    scatter, mean = moments.scatter(), moments.mean
+    live = scatter.diagonal() > 0
     kept, lost = live.nonzero().flatten(), (~live).nonzero().flatten()
     if not len(kept) or not len(lost):
         return spectrum_of(moments, activation_dtype=activation_dtype)
-    part = {name: stored[name][live] for name in ("shift", "offset")}
-    part |= {"n": stored["n"], "scatter": stored["scatter"][live][:, live]}
-    own = spectrum_of(Moments.from_tensors(part), activation_dtype=activation_dtype)
+    own = spectrum_of(Moments.of(moments.n, mean[live], scatter[live][:, live]), activation_dtype=activation_dtype)
     zeros = torch.zeros_like(own.sigma[:1]).expand(len(lost))
     basis = own.basis.new_zeros(moments.d, moments.d)
     basis[kept, : len(kept)] = own.basis
@@ -58,7 +56,7 @@ def spectrum_with_dead_units(moments: Moments, *, activation_dtype: torch.dtype 
         sigma=torch.cat([own.sigma, zeros]),
         basis=basis,
         d=moments.d,
-        mean=moments.mean,
+        mean=mean,
         floor=torch.cat([own.floor, zeros + own.resolution]),
     )
 

@@ -7,7 +7,7 @@ two sides of a remainder must differ by the edit and by nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,6 +30,8 @@ from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
 VERSION = 1
+ROUNDING = 1e-3
+"""Relative difference between many times an edit and the edit many times over up to which they are one direction."""
 TOKENS = 384
 """Samples that the derivative is taken on, at least: whole texts, the first of the paired subset."""
 
@@ -41,7 +43,9 @@ class Linearity:
     remainder: dict[int, float | None]
     """|dh - J dW| / |dh| (Frobenius over all samples); None where nothing changes."""
     homogeneity: dict[int, float | None]
-    """|dh(2 dW) - 2 dh(dW)| / |2 dh(dW)|."""
+    """|dh(2 dW) - 2 dh(dW)| / |2 dh(dW)|; empty where it was not asked for."""
+    gross: dict[int, float | None]
+    """The remainder of the same edit many times over; empty where it was not asked for."""
     size: dict[int, float]
     """RMS |dh| over RMS |h| (centred) of these samples."""
     checks: dict[str, tuple[bool, str]]
@@ -126,34 +130,70 @@ def _edited(
         return tail_pass(loaded, part.batches, part.lower, start, sorted(part.states)), deltas
 
 
-def _produce(trial: Trial, model_id: str, state: State, scale: float, draft: Draft) -> None:
+def _tangents(loaded: LoadedModel, part: _Part, start: int, deltas: Mapping[str, Tensor]) -> dict[int, Tensor]:
+    with _left_as_it_was({name: loaded.model.get_parameter(name) for name in deltas}):
+        return tangent_pass(loaded, part.batches, part.lower, start, sorted(part.states), deltas)
+
+
+def _tangents_of_gross(
+    loaded: LoadedModel,
+    part: _Part,
+    start: int,
+    known: tuple[dict[str, Tensor], dict[int, Tensor]],
+    many: float,
+    deltas: Mapping[str, Tensor],
+) -> dict[int, Tensor]:
+    """Derivatives along many times a change, which are many times those along it: J is linear.
+
+    What is in force is rounded to the weights' format; where that makes the two changes differ (a small edit of
+    weights in bfloat16), the derivative is taken anew.
+    """
+    once, tangents = known
+    if all(float((deltas[n] - many * once[n]).norm()) <= ROUNDING * float(deltas[n].norm()) for n in deltas):
+        return {layer: many * tangent for layer, tangent in tangents.items()}
+    return _tangents(loaded, part, start, deltas)
+
+
+def _produce(trial: Trial, model_id: str, state: State, gross: float | None, doubled: bool, draft: Draft) -> None:
     loaded = trial.model(model_id)
     start = _start(loaded, state)
+    record: dict[str, dict[str, object]] = {"remainder": {}, "homogeneity": {}, "gross": {}, "size": {}, "checks": {}}
     if start is None:
-        draft.write_json({"remainder": {}, "homogeneity": {}, "size": {}, "checks": {}})
+        draft.write_json(record)
         return
     layers = [layer for layer in loaded.spec.layers.measured if layer >= start]
     part = _part(trial, model_id, start, layers)
-    after, deltas = _edited(loaded, part, start, state, scale)
-    twice, _ = _edited(loaded, part, start, state, 2.0 * scale)
-    with _left_as_it_was({name: loaded.model.get_parameter(name) for name in deltas}):
-        tangents = tangent_pass(loaded, part.batches, part.lower, start, layers, deltas)
-    record: dict[str, dict[str, object]] = {"remainder": {}, "homogeneity": {}, "size": {}, "checks": {}}
+    unedited = {layer: states.double().cpu() for layer, states in part.states.items()}
+
+    def changes(scale: float) -> tuple[dict[int, Tensor], dict[str, Tensor]]:
+        after, deltas = _edited(loaded, part, start, state, scale)
+        return {layer: states.double().cpu() - unedited[layer] for layer, states in after.items()}, deltas
+
+    def note(
+        what: str, measure: Callable[[Tensor, Tensor], float], own: dict[int, Tensor], to: Mapping[int, Tensor]
+    ) -> None:
+        for layer in layers:
+            record[what][str(layer)] = measure(own[layer], to[layer].cpu()) if bool(own[layer].any()) else None
+
+    once, deltas = changes(1.0)
+    tangents = _tangents(loaded, part, start, deltas)
+    note("remainder", first_order_remainder, once, tangents)
+    if doubled:
+        note("homogeneity", homogeneity_gap, once, changes(2.0)[0])
+    if gross is not None:
+        large, large_deltas = changes(gross)
+        along = _tangents_of_gross(loaded, part, start, (deltas, tangents), gross, large_deltas)
+        note("gross", first_order_remainder, large, along)
     for layer in layers:
-        unedited = part.states[layer].double().cpu()
-        change, doubled = (states[layer].double().cpu() - unedited for states in (after, twice))
-        moved = bool(change.any())
-        own = str(layer)
-        record["remainder"][own] = first_order_remainder(change, tangents[layer].cpu()) if moved else None
-        record["homogeneity"][own] = homogeneity_gap(change, doubled) if moved else None
-        record["size"][own] = float(change.square().sum(dim=1).mean().sqrt()) / rms_centred(unedited)
-        if layer in (layers[0], layers[-1]):
-            outcome = check_paired(unedited, after[layer].cpu())
-            record["checks"][own] = [outcome.ok, outcome.detail]
+        size = float(once[layer].square().sum(dim=1).mean().sqrt())
+        record["size"][str(layer)] = size / rms_centred(unedited[layer])
+    for layer in (layers[0], layers[-1]):
+        outcome = check_paired(unedited[layer], unedited[layer] + once[layer])
+        record["checks"][str(layer)] = [outcome.ok, outcome.detail]
     draft.write_json(record)
 
 
-def linearity_recipe(trial: Trial, model_id: str, state: State, scale: float) -> Recipe:
+def linearity_recipe(trial: Trial, model_id: str, state: State, gross: float | None, doubled: bool) -> Recipe:
     """Recipe of the measurement of one state."""
     loaded = trial.model(model_id)
     return Recipe.of(
@@ -164,21 +204,35 @@ def linearity_recipe(trial: Trial, model_id: str, state: State, scale: float) ->
         tokens=linear_sample(trial, model_id).hash,
         layers=list(loaded.spec.layers.measured),
         state=state_key(state),
-        scale=float(scale),
+        gross=gross,
+        doubled=doubled,
     )
 
 
 def _read(artifact: Artifact) -> Linearity:
     record = artifact.json()
-    by_layer = {what: {int(n): v for n, v in record[what].items()} for what in ("remainder", "homogeneity", "size")}
+    by_layer = {what: {int(n): v for n, v in record[what].items()} for what in record if what != "checks"}
     checks = {n: (bool(ok), str(detail)) for n, (ok, detail) in record["checks"].items()}
-    return Linearity(by_layer["remainder"], by_layer["homogeneity"], by_layer["size"], checks, artifact.key)
+    return Linearity(**by_layer, checks=checks, key=artifact.key)
 
 
 def linearities(
-    trial: Trial, model_id: str, states: Sequence[State], scale: float = 1.0, what: str = "states"
+    trial: Trial,
+    model_id: str,
+    states: Sequence[State],
+    what: str = "states",
+    *,
+    gross: tuple[int, float] = (0, 1.0),
+    doubled: bool = True,
 ) -> list[Linearity]:
     """Measure several states; several workers share the work.
+
+    Parameters
+    ----------
+    gross
+        How many of the states, from the first, are measured many times over as well, and how many times.
+    doubled
+        Whether twice the edit is measured, for the homogeneity.
 
     Raises
     ------
@@ -189,13 +243,14 @@ def linearities(
     for state in states:
         _start(loaded, state)
 
-    def job(state: State) -> Job:
-        recipe = linearity_recipe(trial, model_id, state, scale)
-        return Job(recipe, lambda draft: _produce(trial, model_id, state, scale, draft))
+    def job(number: int) -> Job:
+        state, many = states[number], gross[1] if number < gross[0] else None
+        recipe = linearity_recipe(trial, model_id, state, many, doubled)
+        return Job(recipe, lambda draft: _produce(trial, model_id, state, many, doubled, draft))
 
     order = trial.offset(list(range(len(states))))
     made = trial.store.build_many(
-        [job(states[i]) for i in order], progress=Clock(f"first-order remainder of {what}", "states", trial.report).tick
+        [job(i) for i in order], progress=Clock(f"first-order remainder of {what}", "states", trial.report).tick
     )
     found = {i: _read(artifact) for i, artifact in zip(order, made, strict=True)}
     return [found[i] for i in range(len(states))]

@@ -174,8 +174,8 @@ def of_base(trial: Trial, model_id: str) -> list[Finding]:
     rows = _rows_of(told.text, texts)
     stored = {layer: states[rows] for layer, states in told.states.items()}
     found = [
-        Finding(model_id, _weights(trial, model_id)),
         Finding("base sample", recomputed.check_reproduced(stored, again)),
+        Finding(model_id, _weights(trial, model_id)),
         Finding("base sample", recomputed.check_distinct(told.texts, told.samples)),
     ]
     for layer, own in base.spectra(trial, model_id).items():
@@ -215,6 +215,7 @@ def of_subset(trial: Trial, model_id: str, sub: base.Subset) -> list[Finding]:
     again = Again(trial.model(model_id), sub, sorted(sub.states))
     found = [
         Finding("subset", recomputed.check_reproduced(again.stored(sub.states), again.states)),
+        Finding(model_id, _weights(trial, model_id)),
         Finding("subset", recomputed.check_distinct(*text_hashes(sub.batches))),
     ]
     for layer, spectrum in sub.bases.items():
@@ -235,8 +236,8 @@ class Again:
         state: State | None = None,
         scale: float = 1.0,
     ) -> None:
-        owner = row_texts(sub.batches)
-        texts = [int(owner[round(i * (len(owner) - 1))]) for i in torch.linspace(0.1, 0.9, TEXTS_PER_STATE).tolist()]
+        owner = row_texts(sub.batches)  # batches go by length: texts from their first half are short
+        texts = [int(owner[round(i * (len(owner) - 1))]) for i in torch.linspace(0.1, 0.5, TEXTS_PER_STATE).tolist()]
         texts = list(dict.fromkeys(texts))
         self._rows = _rows_of(owner, texts)
         with nullcontext() if state is None else installed(loaded.model, state, scale):

@@ -128,9 +128,7 @@ def test_statistics_of_known_cases(base) -> None:
 # --------------------------------------------------------------------------- centring
 def _uncentred(x: torch.Tensor):
     """Spectrum of moments that a faulty stage forgot to centre: the mean counts as variance."""
-    tensors = Moments(x.shape[1]).to_tensors()
-    tensors |= {"n": torch.tensor([x.shape[0]]), "scatter": x.T @ x}
-    return spectrum_of(Moments.from_tensors(tensors))
+    return spectrum_of(Moments.of(len(x), torch.zeros(x.shape[1]), x.T @ x))
 
 
 def test_centring_over_samples_passes(make_states) -> None:

@@ -39,22 +39,19 @@ def narrow(x: torch.Tensor, *, batch: int = 50) -> Spectrum:
     moments = Moments(x.shape[1])
     for part in x.split(batch):
         moments.update(part)
-        moments._scatter = moments._scatter.float().double()
-    return spectrum_of(moments)
+        return spectrum_of(Moments.of(moments.n, moments.mean, moments.scatter().float().double()))
 
 
 def rounded(x: torch.Tensor) -> Spectrum:
     """Spectrum of moments that were float64 all the way and rounded to float32 once."""
     moments = Moments(x.shape[1])
     moments.update(x)
-    moments._scatter = moments._scatter.float().double()
-    return spectrum_of(moments)
+    return spectrum_of(Moments.of(moments.n, moments.mean, moments.scatter().float().double()))
 
 
 def uncentred(x: torch.Tensor) -> Spectrum:
     """Spectrum in which the mean counts as variance."""
-    empty = Moments(x.shape[1]).to_tensors()
-    return spectrum_of(Moments.from_tensors(empty | {"n": torch.tensor([len(x)]), "scatter": x.T @ x}))
+    return spectrum_of(Moments.of(len(x), torch.zeros(x.shape[1]), x.T @ x))
 
 
 # --------------------------------------------------------------------------- sums

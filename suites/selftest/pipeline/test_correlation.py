@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from editverdict.evaluation.dimensions import Scores
 from editverdict.evaluation.questions import DIMENSIONS
-from editverdict.inference.intervals import Estimate, seeds_interval
+from editverdict.inference.intervals import Estimate, replayed, seeds_interval
+from editverdict.inference.regions import decide
 from editverdict.inference.verdicts import CaseDecision, decide_case, judge_definition
 from editverdict.pipeline import cases
+from editverdict.pipeline import series as c
 from editverdict.pipeline.measurement import Case, Measurement
-from editverdict.pipeline.measures import correlation as c
+from editverdict.pipeline.measures import correlation
 from editverdict.pipeline.setup import load_library
 from editverdict.schema.specs import ClaimSpec
 from suites.selftest.pipeline.sessions import ROOT
@@ -176,6 +180,33 @@ def test_one_summary_that_disagrees_refutes_robustness(claims: Mapping[str, Clai
     assert decision.verdict == "refuted" and (made.definitions["smallest"].value or 0) < -0.8
 
 
+def test_the_smallest_of_many_noisy_cells_refutes_nothing(claims: Mapping[str, ClaimSpec]) -> None:
+    # All cells go together with performance a little: the claim holds, and some cell is below zero by chance.
+    claim, below = claims["corr-robust-to-summary"], 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        own = rng.normal(size=(12, 1)) * np.ones(3)
+        noisy = {cell: 0.1 * own + rng.normal(size=(12, 1)) for cell in c.CELLS}
+        found = c.agreement(c.Series(STEPS, noisy, dict.fromkeys(DIMENSIONS, own)), ALL)
+        below += (found.value or 0) < 0
+        assert decided(claim, found) == "inconclusive"
+        assert replayed(found.units, found.value, found.level, found.record()) == found
+    assert below >= 8
+
+
+def decided(claim: ClaimSpec, found: Estimate) -> str:
+    return decide(cases.region_of(claim), found.interval)
+
+
+def test_signs_are_told_apart_by_both_sides() -> None:
+    other = ("q95", "max")
+    assert c.together({c.PRIMARY: (-0.9, -0.5), other: (-0.8, -0.2)}) == (0.2, 0.8)
+    assert c.together({c.PRIMARY: (-0.9, -0.5), other: (0.1, 0.3)}) == (-0.3, -0.1)
+    # The primary cell may be of either sign: with the other one's, nothing disagrees.
+    assert c.together({c.PRIMARY: (-0.2, 0.4), other: (-0.9, -0.5)}) == (-0.9, 0.2)
+    assert c.together({c.PRIMARY: (-0.2, 0.4), other: None}) is None
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [((-0.5, -0.2, -0.4), 0.2), ((0.5, 0.2, 0.4), 0.2), ((-0.5, 0.3, -0.4), -0.3), ((0.0, 0.3, -0.4), 0.0)],
@@ -198,14 +229,14 @@ def test_the_single_chain_stands_beside_the_cells_with_what_its_steps_can_reach(
     found = series(8, rising)
     first = c.Series(STEPS, {k: v[:1] for k, v in found.amplification.items()}, _first(found.performance))
     table = c.family(found)
-    told = c._with_trends(first, table)
+    told = correlation._with_trends(first, table)
     # Within T the two go together; over the steps of one chain they part with the trend.
     assert all(row["single_chain"]["rho"] == pytest.approx(-1) for row in table)
     assert all(row["association"] > 0.8 for row in table)
     assert told["signs_as_within_T"] == "0 of 48" and told["smallest_p"] == pytest.approx(1 / 3)
     short = c.Series((2,), {k: v[:1, :1] for k, v in first.amplification.items()},
                      {k: v[:, :1] for k, v in first.performance.items()})  # fmt: skip
-    assert c._with_trends(short, table)["smallest_p"] is None and table[0]["single_chain"] is None
+    assert correlation._with_trends(short, table)["smallest_p"] is None and table[0]["single_chain"] is None
 
 
 def _first(performance: Mapping[str, c.Array]) -> dict[str, c.Array]:
@@ -235,13 +266,34 @@ def test_summaries_by_hand() -> None:
     assert {name: both([1.0, 2.0, 9.0]) for name, both in c.AGGREGATIONS.items()} == {"mean": 4, "max": 9, "median": 2}
 
 
+def test_series_are_read_off_the_trajectory(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Chain i at T has R_k of i + T at layer 1 and ten times that at layer 2, and no portability at T = 2 in chain 0.
+    def amplified(_trial: Any, _model: str, change: float, layer: int) -> Any:
+        return SimpleNamespace(values=torch.full((20,), change * (1 if layer == 1 else 10), dtype=torch.float64))
+
+    monkeypatch.setattr(correlation, "amplified", amplified)
+
+    def scores(t: int) -> dict[int, list[Scores]]:
+        return {t: [Scores(0.1 * i, 0.2, 0.3, None if (i, t) == (0, 2) else 0.4, 1.0) for i in range(3)]}
+
+    way: Any = SimpleNamespace(changes=lambda t: {t: [float(i + t) for i in range(3)]}, scores=scores)
+    case: Any = SimpleNamespace(model="m")
+    found = correlation._series(None, case, way, (2, 5), slice(None), (1, 2))  # type: ignore[arg-type]
+    assert found.amplification["q90", "mean"].tolist() == [[11.0, 27.5], [16.5, 33.0], [22.0, 38.5]]
+    assert found.amplification["median", "max"].tolist() == [[20.0, 50.0], [30.0, 60.0], [40.0, 70.0]]
+    assert found.performance["rel"].tolist() == [[0.0, 0.0], [0.1, 0.1], [0.2, 0.2]]
+    assert np.isnan(found.performance["port"]).tolist() == [[True, False], [False, False], [False, False]]
+    first = correlation._series(None, case, way, (2, 5), slice(1), (1, 2))  # type: ignore[arg-type]
+    assert first.n_chains == 1 and first.amplification["q90", "mean"].tolist() == [[11.0, 27.5]]
+
+
 def test_the_picture_shows_the_case_its_controls_and_all_cells(claims: Mapping[str, ClaimSpec]) -> None:
     from editverdict.reporting.evidence import Evidence
 
     claim, found = claims["corr-rome-negative"], series(6, falling)
     _, made = judged(claim, found, ALL)
     made.descriptive["cells"] = c.family(found)
-    c._pictures(Case(claim, "m", "ROME", "d"), made, "title")
+    correlation._pictures(Case(claim, "m", "ROME", "d"), made, "title")
     units: Any = Evidence.model_validate({"pictures": made.pictures}).pictures[0]
     assert [group.name for group in units.groups[:3]] == [
         "ROME, without one chain each",

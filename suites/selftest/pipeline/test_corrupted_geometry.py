@@ -38,7 +38,8 @@ def accumulated_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def narrow(self: Moments, x: torch.Tensor) -> None:
         absorb(self, x)
-        self._scatter = self._scatter.float().double()
+        for strip in self._scatter.strips:
+            strip.copy_(strip.float())
         self._offset = self._offset.float().double()
 
     monkeypatch.setattr(Moments, "_absorb", narrow)
@@ -47,7 +48,7 @@ def accumulated_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 def textbook_formula_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     def scatter(self: Moments) -> torch.Tensor:
         mean = self.mean.float()
-        second = self._scatter.float() / self.n + torch.outer(mean, mean)
+        second = self._scatter.square().float() / self.n + torch.outer(mean, mean)
         return ((second - torch.outer(mean, mean)) * self.n).double()
 
     monkeypatch.setattr(Moments, "scatter", scatter)

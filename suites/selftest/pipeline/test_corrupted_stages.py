@@ -22,11 +22,9 @@ from editverdict.pipeline import base, changes, trial
 from suites.selftest.pipeline.corruption import (
     ALL,
     AMPLIFICATION,
-    ANGLES,
     CHANGES,
     COLLAPSE,
     EDITED,
-    IDENTITY,
     MODEL,
     PAIRED,
     REAL,
@@ -299,4 +297,3 @@ def test_null_directions_kept(
     blind = {REAL} if corrupt is keep_all else set()
     all_invalid({claim: row for claim, row in rows.items() if claim not in blind}, check, honest)
     assert rows[REAL].verdict != "supported", rows[REAL].reason
-    assert set(ANGLES) <= set(honest) and IDENTITY in honest  # neither uses the tail: not asked here

@@ -18,7 +18,6 @@ from suites.selftest.pipeline.corruption import (
     CHANGES,
     COLLAPSE,
     EDITED,
-    IDENTITY,
     MODEL,
     PAIRED,
     REAL,
@@ -116,7 +115,7 @@ def test_weights_that_changed_in_memory(world: World, honest: dict[str, Row]) ->
         model.get_parameter("model.layers.0.self_attn.q_proj.weight")[0, 0] += 1e-3
     changed = dataclasses.replace(loaded, model=model, sites=Sites(model, loaded.sites.spec))
     rows = judged(world.again([*SPECTRA, *EDITED], _models={MODEL: changed}), *ALL)
-    all_invalid({claim: row for claim, row in rows.items() if claim != IDENTITY}, "states-reproduced", honest)
+    all_invalid(rows, "states-reproduced", honest)
     assert "weights in memory" in rows["collapse-eff-rank"].reason
 
 

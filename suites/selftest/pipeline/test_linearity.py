@@ -58,8 +58,8 @@ def rank_one(loaded: LoadedModel, layer: int, size: float, seed: int = 7) -> Sta
     return (step(low_rank(*delta(loaded, layer, size, seed)), f"rank-one-{layer}-{size}-{seed}"),)
 
 
-def measured(trial: Trial, loaded: LoadedModel, state: State, scale: float = 1.0) -> Linearity:
-    return linearities(trial, loaded.spec.id, [state], scale)[0]
+def measured(trial: Trial, loaded: LoadedModel, state: State, gross: float | None = None) -> Linearity:
+    return linearities(trial, loaded.spec.id, [state], gross=(0, 1.0) if gross is None else (1, gross))[0]
 
 
 @pytest.mark.parametrize("name", CAUSAL)
@@ -80,7 +80,27 @@ def test_the_remainder_of_a_small_edit_is_proportional_to_its_size(own: Trial, n
 def test_a_gross_edit_is_not_linear(own: Trial) -> None:
     trial, loaded = on(own, "rehearsal-llama")
     found = measured(trial, loaded, rank_one(loaded, 1, 0.1), 30.0)
-    assert all(value is not None and value > 0.3 for layer, value in found.remainder.items() if layer > 1)
+    assert all(value is not None and value > 0.3 for layer, value in found.gross.items() if layer > 1)
+    assert found.gross[1] is not None and found.gross[1] < 1e-4
+
+
+def test_many_times_an_edit_is_measured_as_that_edit(own: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The derivative of the edit serves for its multiple; where rounding sets them apart, it is taken anew."""
+    trial, loaded = on(own, "rehearsal-gpt2")
+    name, left, right = delta(loaded, 1, 0.02)
+    multiple = measured(trial, loaded, (step(low_rank(name, 4 * left, right), "four-fold"),)).remainder
+    shared = measured(trial, loaded, (step(low_rank(name, left, right), "single"),), 4.0).gross
+    monkeypatch.setattr(linearity, "ROUNDING", -1.0)
+    anew = measured(trial, loaded, (step(low_rank(name, left, right), "single again"),), 4.0).gross
+    for layer in (2, 3):
+        assert shared[layer] == pytest.approx(multiple[layer], rel=1e-3)
+        assert anew[layer] == pytest.approx(multiple[layer], rel=1e-3)
+
+
+def test_only_what_is_asked_for_is_measured(own: Trial) -> None:
+    trial, loaded = on(own, "rehearsal-llama")
+    found = linearities(trial, loaded.spec.id, [rank_one(loaded, 1, 0.04)], doubled=False)[0]
+    assert found.homogeneity == found.gross == {} and set(found.remainder) == {1, 2, 3}
 
 
 def test_low_rank_and_dense_states_are_alike(own: Trial) -> None:
@@ -175,12 +195,13 @@ def test_found_again_and_kept_apart_by_everything_it_depends_on(own: Trial) -> N
     first, again = measured(trial, loaded, state), measured(trial, loaded, state)
     assert first.key == again.key and first == again
     recipes = [
-        linearity_recipe(trial, loaded.spec.id, state, 1.0),
-        linearity_recipe(trial, loaded.spec.id, state, 2.0),
-        linearity_recipe(trial, loaded.spec.id, rank_one(loaded, 1, 0.08), 1.0),
-        linearity_recipe(on(own, "rehearsal-gpt2")[0], "rehearsal-gpt2", state, 1.0),
+        linearity_recipe(trial, loaded.spec.id, state, None, True),
+        linearity_recipe(trial, loaded.spec.id, state, 30.0, True),
+        linearity_recipe(trial, loaded.spec.id, state, None, False),
+        linearity_recipe(trial, loaded.spec.id, rank_one(loaded, 1, 0.08), None, True),
+        linearity_recipe(on(own, "rehearsal-gpt2")[0], "rehearsal-gpt2", state, None, True),
     ]
-    assert len({recipe.key for recipe in recipes}) == 4 and recipes[0].key == first.key
+    assert len({recipe.key for recipe in recipes}) == 5 and recipes[0].key == first.key
     assert recipes[0].fields["attention"] == "eager" and loaded.identity.attention == "sdpa"
 
 

@@ -149,9 +149,9 @@ def test_truth_and_error_of_slopes_by_repetition() -> None:
 def test_rotations_turn_by_the_planted_angle() -> None:
     """With a gap after k and many samples the measured cosine is that of the planted angle."""
     sigma = torch.where(torch.arange(rotations.D) < rotations.K, 30.0, 1.0).to(torch.float64)
-    states = rotations._states(sigma, 3200, np.random.default_rng(0))
+    scatter = rotations._scatter(sigma, 3200, np.random.default_rng(0))
     for angle in (0.1, 0.6, 1.2):
-        assert rotations.turned_cosine(states, angle, 0) == pytest.approx(math.cos(angle), abs=2e-3)
+        assert rotations.turned_cosine(scatter, angle, 3200, 0) == pytest.approx(math.cos(angle), abs=2e-3)
     x = np.random.default_rng(1).normal(0.5, 0.2, 400_000)
     assert rotations.mean_cosine(0.5, 0.2) == pytest.approx(np.cos(x).mean(), abs=1e-3)
     assert rotations.cosine_error(0.5, 0.2, 6) == pytest.approx(np.cos(x).std() / math.sqrt(6), rel=0.01)

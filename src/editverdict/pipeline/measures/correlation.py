@@ -8,181 +8,43 @@ has to do with the other, so the verdict rests on the association within T over 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
-from torch import Tensor
 
 from editverdict.evaluation.dimensions import scores_of
 from editverdict.evaluation.questions import DIMENSIONS, questions_of
-from editverdict.inference.association import (
-    association_interval,
-    chain_interval,
-    mean_association,
-    mean_interval,
-    permutation_p,
-    permuted_within_t,
-    spearman_trend,
-    within_t_association,
-)
-from editverdict.inference.corrections import benjamini_hochberg, holm
-from editverdict.inference.intervals import Estimate, missing, seeds_interval
+from editverdict.inference.intervals import Estimate
 from editverdict.pipeline.changes import Change
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.amplification import amplified
 from editverdict.pipeline.measures.answers import HEADROOM
 from editverdict.pipeline.measures.perturbation import method_of, reach, start, units_picture
+from editverdict.pipeline.series import (
+    AGGREGATIONS,
+    CELLS,
+    NEGATED,
+    PRIMARY,
+    SEEDS,
+    SUMMARIES,
+    Array,
+    Cell,
+    Series,
+    agreement,
+    controls_of,
+    definitions_of,
+    family,
+    planted_agreement,
+    trends,
+)
 from editverdict.pipeline.trajectories import Trajectory, trajectory
 from editverdict.pipeline.trial import Trial
 
-Array = NDArray[np.float64]
-Cell = tuple[str, str]
-"""Summary over directions, aggregation over layers."""
-TRIM = 0.1
-"""Share that the trimmed mean leaves out at each end; the paper states none."""
-SUMMARIES: dict[str, Callable[[Tensor], float]] = {
-    "median": lambda r: float(r.quantile(0.5)),
-    "q90": lambda r: float(r.quantile(0.9)),
-    "q95": lambda r: float(r.quantile(0.95)),
-    "trimmed": lambda r: float(stats.trim_mean(r.numpy(), TRIM)),
-}
-AGGREGATIONS: dict[str, Callable[[Sequence[float]], float]] = {"mean": fmean, "max": max, "median": median}
-CELLS: tuple[Cell, ...] = tuple((s, a) for s in SUMMARIES for a in AGGREGATIONS)
-PRIMARY: Cell = ("median", "mean")
-NEGATED = ("q95", "trimmed")
-"""The half of the summaries that the negative control turns round."""
 FROM_T = 2
-SEEDS = 200
-"""Permutations of the control without any link: enough for its mean to lie within a tenth of zero."""
-
-
-# --------------------------------------------------------------------------- series: numbers alone
-@dataclass(frozen=True)
-class Series:
-    """R_k and performance of every chain at the same T."""
-
-    schedule: tuple[int, ...]
-    amplification: Mapping[Cell, Array]
-    """``[chains][T]``."""
-    performance: Mapping[str, Array]
-    """``[chains][T]`` per dimension (and ``loc_eq4``); NaN where a chain's edits so far have no such question."""
-
-    @property
-    def n_chains(self) -> int:
-        """Number of chains."""
-        return len(self.amplification[PRIMARY])
-
-    def complete(self, dimension: str) -> NDArray[np.bool_]:
-        """Which T every chain has a score at: chains are ranked all together or not at all."""
-        return np.asarray(~np.isnan(self.performance[dimension]).any(axis=0))
-
-    def pair(self, cell: Cell, dimension: str, amplification: Array | None = None) -> tuple[Array, Array]:
-        """Both sides of an association; ``amplification`` in place of the cell's own, if given."""
-        kept = self.complete(dimension)
-        x = self.amplification[cell] if amplification is None else amplification
-        return x[:, kept], self.performance[dimension][:, kept]
-
-    def left_out(self) -> list[str]:
-        """What could not be ranked, by name."""
-        return [
-            f"{dimension} at T = {t}: {int(np.isnan(self.performance[dimension][:, i]).sum())} of {self.n_chains} "
-            "chains have no such question yet"
-            for dimension in DIMENSIONS
-            for i, t in enumerate(self.schedule)
-            if not self.complete(dimension)[i]
-        ]
-
-
-def associated(series: Series, cell: Cell, dimensions: Sequence[str]) -> Estimate:
-    """Association within T of one cell with performance, mean over dimensions, with its interval over chains."""
-    lacking = [d for d in dimensions if within_t_association(*series.pair(cell, d)) is None]
-    if lacking:
-        return missing(note=f"no association with {', '.join(lacking)}: one side never varies over the chains at any T")
-    return mean_interval([series.pair(cell, d) for d in dimensions])
-
-
-def permuted(series: Series, cell: Cell, dimensions: Sequence[str], seeds: int = SEEDS) -> Estimate:
-    """The same where no chain has anything to do with its performance: dealt anew at every T, mean over seeds."""
-    found = []
-    for seed in range(seeds):
-        x = permuted_within_t(series.amplification[cell], seed)
-        value = mean_association([series.pair(cell, d, x) for d in dimensions])
-        if value is not None:
-            found.append(value)
-    return seeds_interval(found) if found else missing(note="one side never varies over the chains at any T")
-
-
-def minus_r(series: Series, cell: Cell) -> Estimate:
-    """The same where performance is -R: -1 whatever the data."""
-    return association_interval(series.amplification[cell], -series.amplification[cell])
-
-
-def weakest(readings: Mapping[Cell, float | None]) -> float | None:
-    """Smallest association over all cells times the sign of the primary one: positive if no sign differs."""
-    first, values = readings[PRIMARY], [value for value in readings.values() if value is not None]
-    if first is None or len(values) < len(readings):
-        return None
-    sign = 0.0 if first == 0.0 else math.copysign(1.0, first)
-    return min(sign * value for value in values)
-
-
-def agreement(series: Series, dimensions: Sequence[str]) -> Estimate:
-    """:func:`weakest` of the series, with its interval over chains."""
-    pairs = {cell: [series.pair(cell, d) for d in dimensions] for cell in CELLS}
-
-    def readings(kept: NDArray[np.intp]) -> dict[Cell, float | None]:
-        return {cell: mean_association([(x[kept], y[kept]) for x, y in own]) for cell, own in pairs.items()}
-
-    size = sum(x.size for x, _ in pairs[PRIMARY])
-    return chain_interval(lambda kept: weakest(readings(kept)), series.n_chains, size)
-
-
-def planted_agreement(series: Series, negated: Sequence[str] = ()) -> Estimate:
-    """The same where performance is -R by whichever summary is looked at, some of the summaries negated."""
-
-    def readings(kept: NDArray[np.intp]) -> dict[Cell, float | None]:
-        found: dict[Cell, float | None] = {}
-        for cell, r in series.amplification.items():
-            found[cell] = within_t_association(-r[kept] if cell[0] in negated else r[kept], -r[kept])
-        return found
-
-    size = series.amplification[PRIMARY].size
-    return chain_interval(lambda kept: weakest(readings(kept)), series.n_chains, size)
-
-
-def family(series: Series) -> list[dict[str, Any]]:
-    """All cells with association, p of the permutation test, and both corrections over the family.
-
-    Cells without an association are listed without numbers and are no members of the family.
-    """
-    rows: list[dict[str, Any]] = []
-    for cell in CELLS:
-        for dimension in DIMENSIONS:
-            x, y = series.pair(cell, dimension)
-            names = {"summary": cell[0], "aggregation": cell[1], "dimension": dimension}
-            rows.append({**names, "association": within_t_association(x, y), "p": permutation_p(x, y)})
-    tested = [row for row in rows if row["p"] is not None]
-    raw = [row["p"] for row in tested]
-    for row, by_holm, by_bh in zip(tested, holm(raw), benjamini_hochberg(raw), strict=True):
-        row |= {"p_holm": by_holm, "p_bh": by_bh}
-    return rows
-
-
-def trends(chain: Series) -> dict[Cell, dict[str, Any]]:
-    """The paper's own statistic: Spearman over the steps of one chain (a series of a single chain)."""
-    found: dict[Cell, dict[str, Any]] = {}
-    for cell in CELLS:
-        found[cell] = {}
-        for dimension in DIMENSIONS:
-            (x,), (y,) = chain.pair(cell, dimension)
-            found[cell][dimension] = spearman_trend(x.tolist(), y.tolist())
-    return found
+"""First T at which chains are ranked: a chain is more than one edit."""
 
 
 # --------------------------------------------------------------------------- series: from artifacts
@@ -336,28 +198,6 @@ def _pictures(case: Case, made: Measurement, title: str) -> None:
 
 
 # --------------------------------------------------------------------------- the claims
-RIVALS: dict[str, Cell] = {
-    "max-over-layers": ("median", "max"),
-    "median-over-layers": ("median", "median"),
-    "q90": ("q90", "mean"),
-    "q95": ("q95", "mean"),
-    "trimmed-mean": ("trimmed", "mean"),
-}
-
-
-def definitions_of(series: Series, dimensions: Sequence[str]) -> dict[str, Estimate]:
-    """The association under every reading that the paper's tables have."""
-    eq4 = ["loc_eq4" if d == "loc" else d for d in dimensions]
-    found = {"median-mean": associated(series, PRIMARY, dimensions)}
-    found |= {name: associated(series, cell, dimensions) for name, cell in RIVALS.items()}
-    return found | {"locality-eq4": associated(series, PRIMARY, eq4)}
-
-
-def controls_of(series: Series, dimensions: Sequence[str], seeds: int = SEEDS) -> dict[str, Estimate]:
-    """No link at all, and a perfect one; which of them must show the effect is the spec's to say."""
-    return {"chains-permuted": permuted(series, PRIMARY, dimensions, seeds), "minus-R": minus_r(series, PRIMARY)}
-
-
 def _association_claim(trial: Trial, case: Case, dimensions: Sequence[str]) -> Measurement:
     made, measured = _begun(trial, case)
     made.definitions = definitions_of(measured.series, dimensions)

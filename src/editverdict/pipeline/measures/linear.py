@@ -41,19 +41,19 @@ def first_order_remainder(trial: Trial, case: Case) -> Measurement:
     if not later:
         raise NotHere(f"no measured layer lies after the edited one of '{case.model}': there the change is linear")
     states = single_states(trial, case, method)
-    own = linearities(trial, case.model, states, what=f"{method} edits")
-    placebo = linearities(trial, case.model, single_states(trial, case, f"placebo:{method}"), what=f"{method} placebos")
-    gross = linearities(trial, case.model, states[:CONTROL_EDITS], THIRTY, what=f"30-fold {method} edits")
+    own = linearities(trial, case.model, states, f"{method} edits", gross=(CONTROL_EDITS, THIRTY))
+    imitations = single_states(trial, case, f"placebo:{method}")
+    placebo = linearities(trial, case.model, imitations, f"{method} placebos", doubled=False)
     remainders = [_typical(one.remainder, later) for one in own]
     imitated = [_typical(one.remainder, later) for one in placebo]
-    made = _start(trial, case, own, [*placebo, *gross])
+    made = _start(trial, case, own, placebo)
     made.definitions = {
         "jvp-remainder": t_interval(_known(remainders)),
         "homogeneity": t_interval(_known([_typical(one.homogeneity, later) for one in own])),
         "last-layer": t_interval(_known([_typical(one.remainder, later[-1:]) for one in own])),
         "edited-layer": t_interval(_known([_typical(one.remainder, [edited]) for one in own])),
     }
-    made.controls["thirty-fold"] = t_interval(_known([_typical(one.remainder, later) for one in gross]))
+    made.controls["thirty-fold"] = t_interval(_known([_typical(one.gross, later) for one in own[:CONTROL_EDITS]]))
     both = [(a, b) for a, b in zip(remainders, imitated, strict=True) if a is not None and b is not None]
     made.comparators["placebo"] = [b for _, b in both]
     made.comparator_subject["placebo"] = [a for a, _ in both]

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from editverdict.geometry.angles import angle_profile, random_subspace, rotate_tail
 from editverdict.inference.intervals import seeds_interval, t_interval
+from editverdict.numerics.moments import Moments
 from editverdict.numerics.random_matrices import bartlett_factor
-from editverdict.numerics.spectrum import sample_spectrum
+from editverdict.numerics.spectrum import spectrum_of
 from editverdict.pipeline.planted.worlds import Drawn, Family, Plant, PlantedControl
 
 D, K, PER_DIMENSION = 32, 10, 10
@@ -26,17 +27,20 @@ LAYER_FACTORS = (1.2, 1.0, 0.8)
 SEEDS = 20
 
 
-def _states(sigma: Tensor, samples: int, rng: np.random.Generator) -> Tensor:
-    """``[2 D, D]`` states of mean zero whose scatter is, in law, that of so many samples of this spectrum."""
-    rows = bartlett_factor(samples - 1, D, rng).T * sigma
-    return torch.cat([rows, -rows]) / math.sqrt(2.0)
+def _scatter(sigma: Tensor, samples: int, rng: np.random.Generator) -> Tensor:
+    factor = sigma[:, None] * bartlett_factor(samples - 1, D, rng)
+    return factor @ factor.T
 
 
-def turned_cosine(states: Tensor, angle: float, seed: int) -> float:
+def _basis(scatter: Tensor, samples: int) -> Tensor:
+    return spectrum_of(Moments.of(samples, torch.zeros(D, dtype=torch.float64), scatter)).basis
+
+
+def turned_cosine(scatter: Tensor, angle: float, samples: int, seed: int) -> float:
     """Cosine of the largest angle at K between the leading subspaces of states and of the same states turned."""
     # In the plane of direction K - 1 and the last one: the leading subspace loses one of its directions by the angle.
     turn = rotate_tail(torch.eye(D, dtype=torch.float64), K - 1, angle, seed)
-    return angle_profile(sample_spectrum(states).basis, sample_spectrum(states @ turn.T).basis, K).largest_angle
+    return angle_profile(_basis(scatter, samples), _basis(turn @ scatter @ turn.T, samples), K).largest_angle
 
 
 def mean_cosine(angle: float, spread: float) -> float:
@@ -58,15 +62,16 @@ def _plant(rng: np.random.Generator) -> Plant:
     sigma = torch.where(torch.arange(D) < K, gap, 1.0) * torch.arange(1, D + 1, dtype=torch.float64) ** -0.2
 
     def draw(rng: np.random.Generator) -> Drawn:
-        layers = [_states(sigma, samples, rng) for _ in LAYER_FACTORS]
+        layers = [_scatter(sigma, samples, rng) for _ in LAYER_FACTORS]
         angles = angle + spread * rng.standard_normal(chains)
         units = [
             median(
-                turned_cosine(s, float(one) * factor, number) for s, factor in zip(layers, LAYER_FACTORS, strict=True)
+                turned_cosine(s, float(one) * factor, samples, number)
+                for s, factor in zip(layers, LAYER_FACTORS, strict=True)
             )
             for number, one in enumerate(angles)
         ]
-        gross = [turned_cosine(layers[0], math.pi / 2, number) for number in range(6)]
+        gross = [turned_cosine(layers[0], math.pi / 2, samples, number) for number in range(6)]
         broken = PlantedControl("thirty-fold", "positive", t_interval(gross), "not_show")
         return Drawn(t_interval(units), (broken,))
 
