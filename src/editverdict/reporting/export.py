@@ -1,4 +1,4 @@
-"""The claims and cases of a run as CSV and as a LaTeX table."""
+"""The claims and cases of a run as CSV, as a LaTeX table, and as findings in Markdown."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from editverdict.inference.rows import ClaimVerdict, Row
 from editverdict.reporting.files import write_text
+from editverdict.reporting.findings import findings_markdown
 from editverdict.reporting.formatting import LOOKS, MISSING, control_tally, interval, number, origin
 from editverdict.reporting.run import load_run
 
@@ -103,7 +104,7 @@ def claims_latex(claims: Sequence[ClaimVerdict], rows: Sequence[Row]) -> str:
 
 
 def write_exports(run_dir: Path) -> list[Path]:
-    """Write ``claims.csv``, ``cases.csv`` and ``claims.tex`` into the run folder.
+    """Write ``claims.csv``, ``cases.csv``, ``claims.tex`` and ``findings.md`` into the run folder.
 
     Raises
     ------
@@ -115,6 +116,7 @@ def write_exports(run_dir: Path) -> list[Path]:
         "claims.csv": claims_csv(run.claims),
         "cases.csv": cases_csv(run.rows),
         "claims.tex": claims_latex(run.claims, run.rows),
+        "findings.md": findings_markdown(run.claims, run.rows, run.manifest),
     }
     for name, content in contents.items():
         write_text(run_dir / name, content)

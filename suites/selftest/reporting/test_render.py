@@ -389,4 +389,4 @@ def test_latex_escapes_and_tabulates(rows: list[Row], claims: list[ClaimVerdict]
 
 
 def test_exports_are_written(run_dir: Path) -> None:
-    assert [path.name for path in write_exports(run_dir)] == ["claims.csv", "cases.csv", "claims.tex"]
+    assert [path.name for path in write_exports(run_dir)] == ["claims.csv", "cases.csv", "claims.tex", "findings.md"]

@@ -1,0 +1,94 @@
+"""A run's findings as Markdown: which claims hold, which fail, which cannot be decided and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from editverdict.inference.rows import ClaimVerdict, Row
+from editverdict.reporting.formatting import headline, number
+
+_GROUPS = (
+    (
+        "supported",
+        "Hold",
+        "In every planned case, the interval lies inside the expected region and the controls are in order.",
+    ),
+    ("refuted", "Fail", "The interval lies outside the expected region, and the controls are in order."),
+    (
+        "inconclusive",
+        "Cannot be decided",
+        "The interval straddles, there are too few units, or a control is undecided.",
+    ),
+    ("invalid", "Say nothing", "A validity check or a control failed: the number is none about the claim."),
+    ("broken", "Broke", "Infrastructure."),
+    ("incomplete", "Incomplete", "Planned cases are missing."),
+    ("not_run", "Not run", "Needs what this run does not have."),
+)
+_MANIFEST = ("profile", "models", "methods", "datasets", "corpus", "judge", "protocol", "seed", "sizes", "commit",
+             "dirty", "created", "python", "packages", "hardware", "system", "seconds", "hashes")  # fmt: skip
+
+
+def _line(text: str) -> str:
+    """A text on one line that Markdown (and the HTML that it becomes) shows as it stands."""
+    plain = re.sub(r"\s+", " ", text).strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*|#])", r"\\\1", plain)
+
+
+def _bare(reason: str) -> str:
+    """A reason without the verdict that it begins with."""
+    head, colon, rest = reason.partition(": ")
+    return rest if colon and head.isupper() else reason
+
+
+def _case(row: Row) -> str:
+    subject = "-".join(part for part in (row.model, row.method, row.dataset) if part)
+    notes = [f"specific: {row.specific}"] if row.specific else []
+    notes += ["depends on the definition"] if row.depends_on_definition else []
+    if row.margin_to_flip is not None:
+        notes.append(f"margin to flip {number(row.margin_to_flip)}")
+    more = f" ({'; '.join(notes)})" if notes else ""
+    return f"  - {_line(subject)}: **{row.verdict.replace('_', ' ')}**: {_line(_bare(row.reason) + more)}"
+
+
+def _claim(claim: ClaimVerdict, rows: Sequence[Row]) -> list[str]:
+    own = [row for row in rows if row.claim == claim.claim]
+    kind = "" if claim.kind == "claim" else f" ({claim.kind})"
+    general = f" *{_line(claim.generality)}.*" if claim.generality else ""
+    lines = [f"- `{claim.claim}`{kind}: {_line(claim.statement)}{general}"]
+    return lines + ([_case(row) for row in own] or [f"  - {_line(_bare(claim.reason))}"])
+
+
+def _stands_on(manifest: Mapping[str, Any]) -> list[str]:
+    kept = {name: manifest[name] for name in _MANIFEST if name in manifest}
+    lines = ["| | |", "|---|---|"]
+    for name, value in kept.items():
+        shown = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        shown = ", ".join(map(str, shown)) if isinstance(shown, list) else shown
+        lines.append(f"| {name} | {_line(str(shown))} |")
+    return lines
+
+
+def findings_markdown(claims: Sequence[ClaimVerdict], rows: Sequence[Row], manifest: Mapping[str, Any]) -> str:
+    """The findings of a run.
+
+    Parameters
+    ----------
+    claims, rows
+        As judged; a claim stands under its own verdict, with all its cases below it.
+    manifest
+        What the run stands on; printed at the end.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    text = [f"# Findings of a run of profile `{manifest.get('profile', 'unknown')}`", "", _line(headline(claims)), ""]
+    for verdict, title, meaning in _GROUPS:
+        own = [claim for claim in claims if claim.verdict == verdict]
+        if own:
+            text += [f"## {title} ({len(own)})", "", meaning, ""]
+            text += [line for claim in own for line in _claim(claim, rows)] + [""]
+    return "\n".join([*text, "## What this stands on", "", *_stands_on(manifest)]) + "\n"
