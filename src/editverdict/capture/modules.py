@@ -182,7 +182,7 @@ def module_rows(
 
     def visit(batch: TokenBatch, seen: dict[str, Tensor]) -> None:
         for name, kept in rows.items():
-            kept.append(seen[name][batch.keep].cpu())
+            kept.append(batch.samples(seen[name]).cpu())
 
     module_pass(loaded, batches, sites, visit)
     return {name: torch.cat(kept) for name, kept in rows.items()}

@@ -87,7 +87,7 @@ def tangent_pass(
             ) -> dict[int, Tensor]:
                 arguments = {"inputs_embeds": hidden, "attention_mask": batch.mask, "use_cache": False}
                 functional_call(backbone, values, kwargs=arguments)
-                return {layer: seen[layer][batch.keep] for layer in layers}
+                return {layer: batch.samples(seen[layer]) for layer in layers}
 
             with warnings.catch_warnings():
                 # torch compiles its own rules with a part of itself that it has deprecated.

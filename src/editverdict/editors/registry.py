@@ -76,6 +76,11 @@ def editor_names() -> list[str]:
     return sorted(_EDITORS)
 
 
+def changes_weights(name: str) -> bool:
+    """Whether an editor's states are changes of weights, and not put in force by the editor's own way of answering."""
+    return name in editor_names() and not _EDITORS[name].answers_itself
+
+
 def make_editor(name: str, hyperparameters: Mapping[str, Any]) -> Editor:
     """An editor with checked hyperparameters.
 

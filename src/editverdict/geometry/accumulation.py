@@ -79,7 +79,13 @@ def accumulation_exponent(edits: Sequence[int], rates: Sequence[float]) -> Slope
 
 # --------------------------------------------------------------------------- planted chains, drifting bases
 def planted_rates(
-    spectrum: Spectrum, lengths: Sequence[int], *, coherent: bool, seed: Seed, m: int = PLANTED_SAMPLES
+    spectrum: Spectrum,
+    lengths: Sequence[int],
+    *,
+    coherent: bool,
+    seed: Seed,
+    spread: float = 0.0,
+    m: int = PLANTED_SAMPLES,
 ) -> dict[int, Amplification]:
     """R_k of a planted chain of edits at each T, in the base's own directions.
 
@@ -96,6 +102,8 @@ def planted_rates(
         Which of the two.
     seed
         Of the draws.
+    spread
+        Standard deviation of the logarithm of the steps' sizes, which have mean one.
     m
         Samples.
 
@@ -105,12 +113,13 @@ def planted_rates(
         T -> R_k, pooled as mean |c_k|.
     """
     generator = np.random.default_rng(seed)
+    sizes = np.exp(spread * generator.standard_normal(max(lengths)) - spread**2 / 2)
     pattern = standard_normal((m, spectrum.d), generator)
     total = torch.zeros(m, spectrum.d, dtype=torch.float64)
     found: dict[int, Amplification] = {}
     for t in range(1, max(lengths) + 1):
         own = standard_normal((m, spectrum.d), generator)
-        total += pattern + _OWN_SHARE * own if coherent else own
+        total += float(sizes[t - 1]) * (pattern + _OWN_SHARE * own if coherent else own)
         if t in lengths:
             # An isotropic change has isotropic components: no projection is needed.
             found[t] = from_components(spectrum, total)
@@ -136,7 +145,10 @@ def basis_gap(before: Spectrum, base: Spectrum, change: Tensor) -> dict[str, flo
     dict
         ``median``: of the medians over directions; ``tail``: of the medians over the last tenth of the directions.
     """
-    drifting, fixed = (from_components(s, project(s, change)).values for s in (before, base))
+    both = before.identified & base.identified
+    if not bool(both.any()):
+        raise ValueError("no direction is identified in both bases")
+    drifting, fixed = (from_components(s, project(s, change)).r[both] for s in (before, base))
 
     def tail(values: Tensor) -> float:
         return float(values[-max(1, len(values) // 10) :].quantile(0.5))

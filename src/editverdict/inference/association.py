@@ -63,7 +63,11 @@ def within_t_association(x: Values, y: Values) -> float | None:
         The shapes differ, or a value is not finite.
     """
     first, second = _checked(x, y)
-    a, b = _centred_ranks(first), _centred_ranks(second)
+    # A T at which one side is the same for all chains says nothing, and must not count as disagreement either.
+    both = (np.ptp(first, axis=0) > 0) & (np.ptp(second, axis=0) > 0) if first.size else np.zeros(0, dtype=bool)
+    if not both.any():
+        return None
+    a, b = _centred_ranks(first[:, both]), _centred_ranks(second[:, both])
     squares = float((a * a).sum()) * float((b * b).sum())
     if squares == 0.0:
         return None

@@ -105,7 +105,7 @@ def standard_error(units: Sequence[float], resolution: float = 0.0) -> float:
 
 
 def t_interval(
-    units: Sequence[float], level: float = LEVEL, resolution: float = 0.0, bias: float | None = None
+    units: Sequence[float], level: float = LEVEL, resolution: float = 0.0, bias: float | Interval | None = None
 ) -> Estimate:
     """Mean over units with a two-sided Student t interval, n - 1 degrees of freedom.
 
@@ -119,8 +119,8 @@ def t_interval(
         Granularity of one unit's value, e.g. 1 / number of prompts per edit; 0 for continuous quantities. See
         :func:`standard_error`. With resolution 0, identical units give an interval of width zero.
     bias
-        Estimated bias that all units share (estimate minus truth), e.g. of a basis that they are all read in; the
-        interval is the hull of itself and of itself moved by ``-bias``.
+        Estimated bias that all units share (estimate minus truth), e.g. of a basis that they are all read in, or the
+        range of several readings; the interval is the hull of itself and of itself moved by ``-bias``.
 
     Raises
     ------

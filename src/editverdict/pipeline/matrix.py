@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from editverdict.editors.registry import changes_weights
 from editverdict.pipeline.measurement import Case
 from editverdict.schema.library import SpecLibrary
 from editverdict.schema.specs import ClaimSpec, ProfileSpec
@@ -24,11 +25,12 @@ def cases_of(library: SpecLibrary, profile: ProfileSpec, claim: ClaimSpec) -> li
     methods: Sequence[str | None] = [None]
     datasets: Sequence[str | None] = [None]
     if "method" in claim.subject:
-        methods = [
-            m
-            for m in profile.methods
-            if library.methods[m].kind in claim.methods and (not claim.about or m in claim.about)
-        ]
+        named = claim.about or profile.methods
+        found = [m for m in profile.methods if library.methods[m].kind in claim.methods and m in named]
+        if claim.suite == "hypotheses":
+            # Hidden states are those of changed weights: a state that its editor puts in force by hooks has no case.
+            found = [m for m in found if changes_weights(library.methods[m].editor)]
+        methods = found
     if "dataset" in claim.subject:
         datasets = list(profile.datasets)
     models = [m for m in profile.models if not claim.about_models or m in claim.about_models]

@@ -171,7 +171,7 @@ def _moments(
     def visit(batch: TokenBatch, seen: dict[str, Tensor]) -> None:
         nonlocal done
         for name, own in moments.items():
-            states = seen[name][batch.keep].cpu()
+            states = batch.samples(seen[name]).cpu()
             own.update(states)
             probe[name].append(states[:: max(1, len(states) // PROBES_PER_BATCH)].clone())
         done += 1

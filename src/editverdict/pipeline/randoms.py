@@ -21,9 +21,13 @@ from editverdict.pipeline import base
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
-VERSION = 2
+VERSION = 3
 SAMPLES_PER_DIMENSION = 2.5
-"""Both sides are measured on the same few texts: enough for a comparison of equals, little enough for 20 seeds."""
+"""All seeds are measured on the same few texts, little enough for 20 of them."""
+MORE_SAMPLES_PER_DIMENSION = 10.0
+FEW_SEEDS = 3
+"""Seeds that are measured on more texts as well. The states of a random model are nearly a function of the token, so a
+small sample holds few distinct ones and makes their spectrum look thinner, far more so than a trained model's."""
 PROBES = 256
 """Rows that the check of centring looks at."""
 
@@ -36,6 +40,8 @@ class Side:
     """Layer -> singular values [d], descending."""
     left: tuple[dict[int, Tensor], ...]
     """The same without each block of texts; empty for random twins."""
+    half: dict[int, Tensor]
+    """The same of the first half of the blocks."""
     n: int
     """Samples (tokens)."""
     texts: int
@@ -44,9 +50,9 @@ class Side:
     key: str
 
 
-def _sample(trial: Trial, model_id: str) -> TextSample:
+def _sample(trial: Trial, model_id: str, per_dimension: float) -> TextSample:
     width = trial.model(model_id).sites.width
-    return trial.sample(model_id).head(int(SAMPLES_PER_DIMENSION * width))
+    return trial.sample(model_id).head(int(per_dimension * width))
 
 
 def _sigma(moments: Moments) -> Tensor:
@@ -70,13 +76,16 @@ def _rows(loaded: LoadedModel, sample: TextSample) -> tuple[dict[int, Tensor], T
 
 def _produce(loaded: LoadedModel, sample: TextSample, draft: Draft, *, jackknife: bool) -> None:
     states, block = _rows(loaded, sample)
-    sigma, left, wrong = [], [], []
+    sigma, left, half, wrong = [], [], [], []
     for layer, rows in states.items():
         parts = BlockMoments(rows.shape[1], sample.n_blocks if jackknife else 1)
         for number in range(parts.blocks):
             parts.update(number, rows[block == number] if jackknife else rows)
         whole = parts.total()
         sigma.append(_sigma(whole))
+        first = Moments(rows.shape[1])
+        first.update(rows[block < max(1, sample.n_blocks // 2)])
+        half.append(_sigma(first))
         if jackknife:
             left.append(torch.stack([_sigma(parts.without(number)) for number in range(parts.blocks)]))
         # The check needs directions, too, which cost as much again: for twins one layer stands for all.
@@ -84,7 +93,7 @@ def _produce(loaded: LoadedModel, sample: TextSample, draft: Draft, *, jackknife
             probe = rows[:: max(1, len(rows) // PROBES)]
             centred = check_centred(spectrum_of(whole, activation_dtype=effective_dtype(probe)), probe)
             wrong += [] if centred.ok else [f"layer {layer}: {centred.detail}"]
-    tensors = {"sigma": torch.stack(sigma)}
+    tensors = {"sigma": torch.stack(sigma), "half": torch.stack(half)}
     if jackknife:
         tensors["left"] = torch.stack(left, dim=1)
     draft.write_tensors(tensors)
@@ -97,6 +106,7 @@ def _read(artifact: Artifact, layers: Sequence[int]) -> Side:
     return Side(
         sigmas=dict(zip(layers, tensors["sigma"], strict=True)),
         left=left,
+        half=dict(zip(layers, tensors["half"], strict=True)),
         n=int(record["n"]),
         texts=int(record["texts"]),
         not_centred=tuple(record["not_centred"]),
@@ -114,9 +124,21 @@ def _random_twin(loaded: LoadedModel, seed: int) -> LoadedModel:
     return dataclasses.replace(loaded, model=twin, sites=Sites(twin, loaded.sites.spec))
 
 
-def random_twins(trial: Trial, model_id: str) -> tuple[Side, list[Side]]:
-    """The model itself, and its random twins, one per seed, all on the same texts."""
-    loaded, sample = trial.model(model_id), _sample(trial, model_id)
+def random_twins(
+    trial: Trial, model_id: str, per_dimension: float = SAMPLES_PER_DIMENSION, seeds: int | None = None
+) -> tuple[Side, list[Side]]:
+    """The model itself, and its random twins, one per seed, all on the same texts.
+
+    Parameters
+    ----------
+    trial, model_id
+        Whose.
+    per_dimension
+        Samples per dimension, as far as the base sample has them.
+    seeds
+        Number of twins; by default the profile's.
+    """
+    loaded, sample = trial.model(model_id), _sample(trial, model_id, per_dimension)
     identity = loaded.identity.fields()
     shape = {k: v for k, v in loaded.model.config.to_dict().items() if isinstance(v, int | float | str)}
     shape.pop("_name_or_path", None)
@@ -138,9 +160,10 @@ def random_twins(trial: Trial, model_id: str) -> tuple[Side, list[Side]]:
 
         return Job(recipe, produce)
 
-    seeds = [trial.profile.seed * 1000 + s for s in range(trial.profile.sizes.random_seeds)]
+    count = trial.profile.sizes.random_seeds if seeds is None else min(seeds, trial.profile.sizes.random_seeds)
+    chosen = [trial.profile.seed * 1000 + s for s in range(count)]
     made = trial.store.build_many(
-        [job(seed) for seed in (None, *seeds)],
+        [job(seed) for seed in (None, *chosen)],
         progress=Clock("randomly initialised models", "models", trial.report).tick,
     )
     own, *twins = (_read(artifact, loaded.spec.layers.inner) for artifact in made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -14,12 +15,12 @@ from editverdict.geometry.accumulation import accumulation_exponent, planted_rat
 from editverdict.geometry.amplification import Amplification
 from editverdict.inference.intervals import Estimate, seeds_interval, t_interval
 from editverdict.pipeline import base
-from editverdict.pipeline.changes import Change, Reach
+from editverdict.pipeline.changes import Change, Reach, changes
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.along import Along, along, long_enough, rates, schedule
 from editverdict.pipeline.measures.amplification import amplified
-from editverdict.pipeline.measures.perturbation import method_of, reach, start, units_picture
+from editverdict.pipeline.measures.perturbation import method_of, reach, single_states, start, units_picture
 from editverdict.pipeline.trial import Trial
 
 Rate = Callable[[Amplification], float]
@@ -220,27 +221,51 @@ def _mean(values: Iterable[float]) -> float:
 
 
 # --------------------------------------------------------------------------- where the law breaks
+PLANTED_SPREAD = 0.5
+"""Spread of the planted steps' sizes (of their logarithm): edits differ, and the law speaks of their average."""
+PLANTED_SINGLES = 200
+
+
+def _mean_r_min(trial: Trial, case: Case, method: str, at: Reach) -> dict[int, float]:
+    """Mean R_min of the profile's single edits, by layer."""
+    found = changes(trial, case.model, single_states(trial, case, method), what=f"{method} edits")
+    by_edit = [rates(trial, case, change, at.layers) for change in found]
+    return {n: _mean(one[n].r_min for one in by_edit) for n in at.layers}
+
+
 @measure("law_gap")
 def law_gap(trial: Trial, case: Case) -> Measurement:
-    """|log2 of R_min(T) / (T R_min(1))|, median over layers, per chain (Eq. 17): 1 is off by a factor of two."""
-    method, at, length = method_of(case), reach(trial, case), long_enough(trial, case)
-    own, placebo = (along(trial, case, m, [1, length]) for m in (method, f"placebo:{method}"))
-    least, random = (_series(trial, case, many, at, _r_min) for many in (own, placebo))
+    """|log2 of R_min(T) / (T times the mean R_min of single edits)|, median over layers, per chain (Eqs. 16, 17).
 
-    def gap(one: dict[int, dict[int, float]], *, signed: bool = False) -> float:
-        logs = [math.log2(one[length][n] / (length * one[1][n])) for n in at.layers]
+    The law speaks of the average edit, so the average over the profile's single edits stands in it: one edit's own
+    R_min varies so much from edit to edit that dividing by that of a chain's first would measure that alone.
+    """
+    method, at, length = method_of(case), reach(trial, case), long_enough(trial, case)
+    sides = (method, f"placebo:{method}")
+    own, placebo = (along(trial, case, m, [length]) for m in sides)
+    least, random = (_series(trial, case, many, at, _r_min) for many in (own, placebo))
+    one_edit, one_placebo = (_mean_r_min(trial, case, m, at) for m in sides)
+
+    def gap(one: dict[int, dict[int, float]], average: dict[int, float], *, signed: bool = False) -> float:
+        logs = [math.log2(one[length][n] / (length * average[n])) for n in at.layers]
         return median(logs if signed else [abs(value) for value in logs])
 
-    def planted(found: dict[int, Amplification]) -> float:
-        return abs(math.log2(found[length].r_min / (length * found[1].r_min)))
+    def planted(*, coherent: bool) -> Estimate:
+        spectrum = base.spectra(trial, case.model)[at.edited].spectrum
+        draw = functools.partial(planted_rates, spectrum, coherent=coherent, spread=PLANTED_SPREAD)
+        average = _mean(draw([1], seed=1_000_000 + s)[1].r_min for s in range(PLANTED_SINGLES))
+        seeds = range(trial.profile.sizes.random_seeds)
+        found = [draw([length], seed=s)[length].r_min / (length * average) for s in seeds]
+        return seeds_interval([abs(math.log2(ratio)) for ratio in found])
 
     made = start(trial, case, _all(own), f"{len(least)} chains of {length} edits")
     made.edits = length
-    made.definitions = {"r-min": t_interval([gap(one) for one in least])}
-    made.controls["coherent"] = _planted(trial, case, [1, length], planted, coherent=True)
-    made.controls["random-walk"] = _planted(trial, case, [1, length], planted, coherent=False)
-    made.comparators["placebo"] = [gap(one) for one in random]
-    made.descriptive["signed"] = [gap(one, signed=True) for one in least]
+    made.definitions = {"r-min": t_interval([gap(one, one_edit) for one in least])}
+    made.controls["coherent"] = planted(coherent=True)
+    made.controls["random-walk"] = planted(coherent=False)
+    made.comparators["placebo"] = [gap(one, one_placebo) for one in random]
+    made.descriptive["signed"] = [gap(one, one_edit, signed=True) for one in least]
+    made.descriptive["mean_r_min_of_single_edits"] = {str(n): value for n, value in one_edit.items()}
     made.descriptive["reading"] = "signed: negative means that R_min grew by less than the law says, positive by more"
     made.pictures.append(
         units_picture(

@@ -83,16 +83,14 @@ def _slope_claim(trial: Trial, case: Case, slope: Callable[[Amplification], floa
             raise ValueError(f"nothing moves at layer {layer}: a slope is undefined")
         return found
 
-    def base_bias(layer: int) -> float:
-        """What the finite base sample does to every slope alike."""
-        found = [amplified(trial, case.model, change, layer) for change in own]
-        return jackknife_bias(*geometry.slopes_without_blocks(found, base.spectra(trial, case.model)[layer].leave_out))
-
     made = start(trial, case, own, f"{len(own)} single edits")
     made.definitions = {
-        "edited-layer": t_interval([at(c, edited) for c in own], bias=base_bias(edited)),
-        "later-layers": t_interval([median(at(c, n) for n in later) for c in own]) if later else missing(),
+        "edited-layer": t_interval([at(c, edited) for c in own], bias=_base_bias(trial, case, own, [edited])),
+        "later-layers": missing(note="no measured layer lies after the edited ones"),
     }
+    if later:
+        units = [median(at(c, n) for n in later) for c in own]
+        made.definitions["later-layers"] = t_interval(units, bias=_base_bias(trial, case, own, later))
     made.controls["proportional"] = _synthetic(trial, case.model, edited, slope, proportional=True)
     made.controls["isotropic"] = _synthetic(trial, case.model, edited, slope, proportional=False)
     made.comparators["placebo"] = [at(c, edited) for c in placebo]
@@ -111,6 +109,15 @@ def _slope_claim(trial: Trial, case: Case, slope: Callable[[Amplification], floa
     )
     made.pictures += _pictures(trial, case, own, placebo, reached)
     return made
+
+
+def _base_bias(trial: Trial, case: Case, own: Sequence[Change], layers: Sequence[int]) -> float:
+    """What the finite base sample does to every slope alike; of several layers, the most that it does at any."""
+    spectra, found = base.spectra(trial, case.model), []
+    for layer in layers:
+        rates = [amplified(trial, case.model, change, layer) for change in own]
+        found.append(jackknife_bias(*geometry.slopes_without_blocks(rates, spectra[layer].leave_out)))
+    return max(found, key=abs)
 
 
 def _synthetic(
@@ -151,8 +158,19 @@ def r_slope_everywhere(trial: Trial, case: Case) -> Measurement:
         found = [amplified(trial, case.model, change, layer).r_slope for layer in reached.layers]
         return median(value for value in found if value is not None)
 
-    made.definitions["all-layers"] = t_interval([everywhere(c) for c in own])
+    bias = _base_bias(trial, case, own, reached.layers)
+    made.definitions["all-layers"] = t_interval([everywhere(c) for c in own], bias=bias)
     made.comparators["placebo"] = [everywhere(c) for c in placebo]
+    made.pictures[0] = units_picture(
+        case,
+        f"Slope per {case.method} edit, median over all layers from the edited one up",
+        {
+            str(case.method): made.definitions["all-layers"].units,
+            "placebo (comparator)": made.comparators["placebo"],
+            "proportional (negative)": made.controls["proportional"].units,
+            "isotropic (positive)": made.controls["isotropic"].units,
+        },
+    )
     return made
 
 

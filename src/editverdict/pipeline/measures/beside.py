@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import median
 
 from editverdict.geometry.amplification import from_components, planted_near_null
 from editverdict.inference.intervals import t_interval
 from editverdict.pipeline import base
+from editverdict.pipeline.changes import Change
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.along import along, long_enough, rates
@@ -23,28 +25,29 @@ LATE = ("MEMIT", "ROME")
 def calmer_than_others(trial: Trial, case: Case) -> Measurement:
     """log10 of the smaller median R_k of MEMIT and ROME over the method's, after the chain, per chain (B.5.1)."""
     method, length = method_of(case), chain_length(trial, case)
-    others = [name for name in LATE if name in trial.profile.methods]
-    if not others:
-        raise NotHere(f"compares {method} with {' and '.join(LATE)}, and the profile has neither")
+    others = list(LATE)
+    if lacking := [name for name in others if name not in trial.profile.methods]:
+        raise NotHere(f"compares {method} with {' and '.join(LATE)}, and the profile lacks {' and '.join(lacking)}")
     cases = {name: Case(case.claim, case.model, name, case.dataset) for name in (method, *others)}
     shared = set.intersection(*(set(reach(trial, one).layers) for one in cases.values()))
     layers = sorted(shared)
 
-    def typical(name: str) -> list[float]:
-        found = along(trial, case, name, [length])[length]
+    def typical(found: Sequence[Change]) -> list[float]:
         return [median(a.median for a in rates(trial, case, c, layers).values()) for c in found]
 
-    values = {name: typical(name) for name in cases}
+    measured = {name: along(trial, case, name, [1, length]) for name in cases}
+    values = {name: typical(found[length]) for name, found in measured.items()}
+    first = typical(measured[others[-1]][1])
     lowest = [min(values[name][i] for name in others) for i in range(len(values[method]))]
-    own = along(trial, case, method, [length])[length]
-    made = start(trial, case, own, f"{len(lowest)} chains of {length} edits beside {' and '.join(others)}")
+    everything = [change for found in measured.values() for many in found.values() for change in many]
+    made = start(trial, case, everything, f"{len(lowest)} chains of {length} edits beside {' and '.join(others)}")
     made.edits = length
     made.definitions = {
         "median-r": t_interval([math.log10(a / b) for a, b in zip(lowest, values[method], strict=True)])
     }
-    some = values[others[-1]]
-    made.controls["itself"] = t_interval([math.log10(value / value) for value in some])
-    made.controls["a-tenth"] = t_interval([math.log10(value / (0.1 * value)) for value in some])
+    late = values[others[-1]]
+    made.controls["first-edit-beside"] = t_interval([math.log10(a / b) for a, b in zip(first, late, strict=True)])
+    made.controls["first-edit-instead"] = t_interval([math.log10(a / b) for a, b in zip(late, first, strict=True)])
     made.descriptive["median_r"] = {name: sum(many) / len(many) for name, many in values.items()}
     made.descriptive["layers"] = layers
     made.pictures.append(
@@ -104,7 +107,7 @@ def steadier_than_rome(trial: Trial, case: Case) -> Measurement:
     own, theirs = (along(trial, case, name, [length])[length] for name in (method, ROME))
     idle = angle(no_op(trial, case.model, reach(trial, other).start), layers, "10")
     ours, rome = ([angle(c, layers, "10") for c in many] for many in (own, theirs))
-    made = start(trial, case, own, f"{len(own)} chains of {length} edits beside {ROME}")
+    made = start(trial, case, [*own, *theirs], f"{len(own)} chains of {length} edits beside {ROME}")
     made.edits = length
     made.definitions = {"largest-angle": t_interval([a - b for a, b in zip(ours, rome, strict=True)])}
     made.controls["itself"] = t_interval([b - b for b in rome])

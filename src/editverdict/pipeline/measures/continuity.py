@@ -19,9 +19,21 @@ from editverdict.pipeline.measures.perturbation import (
 )
 from editverdict.pipeline.trial import NotHere, Trial
 
+BREAK = 300.0
+"""Factor of the planted breaks: the paper's Table 9 falls from 9.00 to 0.03."""
+
 
 def _sizes(change: Change, layers: Sequence[int], what: str = "ratio") -> list[float]:
     return [change.norms[layer][what] for layer in layers]
+
+
+def _largest(sizes: Sequence[float]) -> float:
+    """log10 of the largest step: factors are far from normal over edits, their logarithms are not."""
+    return math.log10(largest_step(sizes))
+
+
+def _broken(sizes: Sequence[float]) -> list[float]:
+    return every_second(sizes, [size / BREAK for size in sizes])
 
 
 def _moves(change: Change, layers: Sequence[int]) -> bool:
@@ -31,7 +43,7 @@ def _moves(change: Change, layers: Sequence[int]) -> bool:
 
 @measure("depth_step")
 def depth_step(trial: Trial, case: Case) -> Measurement:
-    """Largest factor between mean |dh| / RMS |h| of neighbouring measured layers, per single edit."""
+    """log10 of the largest factor between mean |dh| / RMS |h| of neighbouring measured layers, per single edit."""
     method, layers = method_of(case), reach(trial, case).layers
     if len(layers) < 2:
         raise NotHere(f"one measured layer of '{case.model}' lies from the edited one up: it has no neighbour")
@@ -41,20 +53,22 @@ def depth_step(trial: Trial, case: Case) -> Measurement:
     own = [a for a, _ in pairs]
     made = start(trial, case, measured, f"{len(measured)} single edits")
     made.definitions = {
-        "relative-norm": t_interval([largest_step(_sizes(c, layers)) for c in own]),
-        "absolute-norm": t_interval([largest_step(_sizes(c, layers, "mean")) for c in own]),
+        "relative-norm": t_interval([_largest(_sizes(c, layers)) for c in own]),
+        "absolute-norm": t_interval([_largest(_sizes(c, layers, "mean")) for c in own]),
     }
     # The edited layer is changed directly and the later ones through the stream: its first step is apart from the rest.
     later = layers[1:]
     made.definitions["later-layers"] = (
-        t_interval([largest_step(_sizes(c, later)) for c in own]) if len(later) > 1 else missing(note="one later layer")
+        t_interval([_largest(_sizes(c, later)) for c in own]) if len(later) > 1 else missing(note="one later layer")
     )
-    made.controls["mis-paired"] = t_interval(
-        [largest_step(every_second(_sizes(c, layers), _sizes(c, layers, "mispaired"))) for c in own]
-    )
+    made.controls["planted-break"] = t_interval([_largest(_broken(_sizes(c, layers))) for c in own])
+    made.notes["planted-break"] = f"the sizes as measured, every second layer's over {BREAK:g}"
+    made.descriptive["mis_paired"] = [
+        _largest(every_second(_sizes(c, layers), _sizes(c, layers, "mispaired"))) for c in own
+    ]
     both = [(a, b) for a, b in pairs if _moves(b, layers)]
-    made.comparators["placebo"] = [largest_step(_sizes(b, layers)) for _, b in both]
-    made.comparator_subject["placebo"] = [largest_step(_sizes(a, layers)) for a, _ in both]
+    made.comparators["placebo"] = [_largest(_sizes(b, layers)) for _, b in both]
+    made.comparator_subject["placebo"] = [_largest(_sizes(a, layers)) for a, _ in both]
     if still := [number for number, change in enumerate(measured) if not _moves(change, layers)]:
         made.descriptive["edits_that_change_nothing"] = still
     if own:
@@ -66,7 +80,7 @@ def depth_step(trial: Trial, case: Case) -> Measurement:
             {
                 method: made.definitions["relative-norm"].units,
                 "placebo (comparator)": made.comparators["placebo"],
-                "mis-paired (positive)": made.controls["mis-paired"].units,
+                "planted-break (positive)": made.controls["planted-break"].units,
             },
         )
     )

@@ -78,6 +78,8 @@ class Measured:
 
     way: Trajectory
     layers: tuple[int, ...]
+    upto: tuple[int, ...]
+    """T of the schedule up to the claim's own."""
     series: Series
     first: Series
     """The first chain alone, over all T that it reaches."""
@@ -92,13 +94,15 @@ def _measured(trial: Trial, case: Case) -> Measured:
     if memo not in trial._memo:
         length = chain_length(trial, case)
         way, layers = trajectory(trial, case), reach(trial, case).layers
-        way.changes()
-        within = [t for t in way.schedule if t >= FROM_T]
+        upto = [t for t in way.schedule if t <= length]
+        way.changes(*upto)
+        within = [t for t in upto if t >= FROM_T]
         alone = way.single_answers(length)
-        asked = [one for many in way.answers().values() for one in many]
+        asked = [one for many in way.answers(*upto).values() for one in many]
         trial._memo[memo] = Measured(
             way,
             layers,
+            tuple(upto),
             _series(trial, case, way, within, slice(None), layers),
             _series(trial, case, way, way.long_schedule, slice(1), layers),
             scores_of([row for one in alone for row in one.rows]).rel,
@@ -114,7 +118,7 @@ def _checks(case: Case, made: Measurement, measured: Measured) -> None:
     shown = "has no question" if rel is None else f"= {rel:.3f}"
     detail = f"reliability of single edits {shown}, at least {HEADROOM} needed to show a loss"
     made.checks |= passed("headroom-single-rel", rel is not None and rel >= HEADROOM, detail)
-    answers = measured.way.answers()
+    answers = measured.way.answers(*measured.upto)
     wanted = sum(len(questions_of(r)) for t in answers for chain in measured.way.chains for r in chain[:t])
     found = sum(len(one.rows) for many in answers.values() for one in many)
     made.checks |= passed("answers-complete", found == wanted, f"{found} answers to {wanted} questions")
@@ -124,11 +128,11 @@ def _begun(trial: Trial, case: Case) -> tuple[Measurement, Measured]:
     """Checks, recipes and what is only described."""
     measured = _measured(trial, case)
     way, series = measured.way, measured.series
-    changes = way.changes()
+    changes = way.changes(*measured.upto)
     named = ", ".join(map(str, series.schedule))
-    flat = [change for t in way.schedule for change in changes[t]]
-    made = start(trial, case, flat, f"{len(way.chains)} chains of {way.schedule[-1]} edits, T = {named}")
-    made.edits = way.schedule[-1]
+    flat = [change for many in changes.values() for change in many]
+    made = start(trial, case, flat, f"{len(way.chains)} chains of {measured.upto[-1]} edits, T = {named}")
+    made.edits = measured.upto[-1]
     made.recipes += measured.keys
     _checks(case, made, measured)
     table = family(series)

@@ -102,8 +102,8 @@ def _beyond(change: ModuleChange, idle: ModuleChange) -> ModuleChange:
 def _start(trial: Trial, case: Case, given: _Edits) -> Measurement:
     """A measurement with checks, what it stands on, and which modules are reached."""
     sample, subset = trial.sample(case.model), trial.subset(case.model)
-    made = Measurement({}, edits=int(case.claim.edits), n_samples=sample.n_tokens)
-    made.checks = _checks(trial, subset.n_tokens, subset.n_texts, given)
+    made = Measurement({}, edits=int(case.claim.edits), n_samples=sample.n_samples)
+    made.checks = _checks(trial, subset.n_samples, subset.n_texts, given)
     like = spectra(trial, case.model, subset)
     keys = [one.artifact.key for one in (*given.full.values(), *like.values())]
     made.recipes = [*keys, given.idle.key, *(change.key for change in given.own)]
@@ -115,9 +115,9 @@ def _start(trial: Trial, case: Case, given: _Edits) -> Measurement:
     made.descriptive["modules_reached"] = reached
     made.descriptive["modules_unreached"] = [name for name in given.names(BEFORE) if name not in reached]
     widest = max(site.width for site in given.sites.values())
-    if subset.n_tokens < WANTED_PER_DIMENSION * widest:
+    if subset.n_samples < WANTED_PER_DIMENSION * widest:
         made.descriptive["power"] = (
-            f"{subset.n_tokens / widest:.1f} tokens per dimension of the widest module where {WANTED_PER_DIMENSION} "
+            f"{subset.n_samples / widest:.1f} tokens per dimension of the widest module where {WANTED_PER_DIMENSION} "
             "are wanted for angles: gaps between singular values are smaller, so subspaces turn more easily"
         )
     return made
@@ -141,6 +141,18 @@ def _checks(trial: Trial, tokens: int, texts: int, given: _Edits) -> dict[str, C
     off = [f"{name}: {one.centred[1]}" for name, one in given.full.items() if not one.centred[0]]
     detail = "; ".join(off[:3]) or f"{len(given.full)} modules"
     return found | passed("centred-over-samples", not off, detail)
+
+
+def _resolved(trial: Trial, case: Case, given: _Edits, names: Sequence[str]) -> dict[str, CheckResult]:
+    """above-resolution: no direction that the states span is hidden by rounding, where its R_k could be anything."""
+    hidden = {}
+    for name in names:
+        one = given.full[name]
+        spanned = min(one.spectrum.d, given.sites[name].rank, one.spectrum.n - 1) - one.dead
+        if (lost := spanned - one.spectrum.n_identified) > 0:
+            hidden[name] = lost
+    detail = f"directions that rounding hides, by module: {hidden}" if hidden else f"none in {', '.join(names)}"
+    return passed("above-resolution", not hidden, detail)
 
 
 # --------------------------------------------------------------------------- sizes of the change
@@ -336,7 +348,10 @@ def module_mean_r(trial: Trial, case: Case) -> Measurement:
         "largest": t_interval([largest(change, read=lambda a: a.max) for change in given.own]),
         "wo": t_interval([largest(c, "wo") for c in given.own]) if given.names(("wo",), given.reached) else missing(),
     }
-    made.controls["no-op"] = t_interval([_mean_r(_amplified(base[name], given.idle, name)) for name in inputs])
+    # Over all wi modules, reached or not: an edit may reach one alone, and one number has no interval.
+    every = given.names(("wi",))
+    made.controls["no-op"] = t_interval([_mean_r(_amplified(base[name], given.idle, name)) for name in every])
+    made.checks |= _resolved(trial, case, given, every)
     made.controls["planted-at-floor"] = t_interval(
         [max(_mean_r(_amplified(planted[name], change, name)) for name in inputs) for change in given.own]
     )

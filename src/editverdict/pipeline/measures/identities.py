@@ -30,7 +30,7 @@ from editverdict.pipeline.measures.perturbation import (
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Recipe
 
-TELESCOPING_VERSION = 3
+TELESCOPING_VERSION = 4
 EVERY = 4
 """The telescoping identity is checked on every fourth batch of the subset: it holds for every token or for none."""
 
@@ -91,6 +91,7 @@ def telescoping_residual(trial: Trial, case: Case) -> Measurement:
         model=trial.model(case.model).identity.fields(),
         subset=sub.key,
         blocks=trial.subset(case.model).n_blocks,
+        base=base.base_recipe(trial, case.model),
         state=state_key(chain),
     )
     found = trial.store.build(recipe, lambda draft: draft.write_json(_residuals(trial, case.model, chain, at))).json()

@@ -84,9 +84,9 @@ def _start(trial: Trial, case: Case, own: Sequence[Linearity], others: Sequence[
     paired = "; ".join(bad[:3]) or (found[0][2] if found else "no edit changes anything")
     made.checks |= passed("samples-paired", bool(found) and not bad, paired)
     tokens = f"{sample.n_tokens} tokens of {sample.n_texts} texts"
-    made.checks |= passed("enough-tokens", sample.n_tokens >= TOKENS, f"{tokens}; wanted {TOKENS}")
+    made.checks |= passed("enough-tokens", sample.n_samples >= TOKENS, f"{tokens}; wanted {TOKENS}")
     made.recipes += [one.key for one in (*own, *others)]
-    made.n_samples = sample.n_tokens
+    made.n_samples = sample.n_samples
     made.stands_on = f"{case.subject}, {what}, {tokens}, {EAGER} attention"
     made.descriptive |= {"tokens": sample.n_tokens, "texts": sample.n_texts, "attention": EAGER}
     return made

@@ -168,6 +168,18 @@ def relative_change(trial: Trial, case: Case) -> Measurement:
 
 
 # --------------------------------------------------------------------------- principal angles
+def gaps_at_k(trial: Trial, case: Case) -> dict[str, dict[str, float]]:
+    """Layer -> k -> (σ_k - σ_(k+1)) / σ_k of the base: the smaller, the more easily a subspace turns."""
+    bases = base.subset(trial, case.model).bases
+    return {
+        str(n): {
+            label: float((bases[n].sigma[k - 1] - bases[n].sigma[k]) / bases[n].sigma[k - 1])
+            for label, k in geometry.paper_ks(bases[n].d).items()
+        }
+        for n in edited_and_later(trial, case)
+    }
+
+
 def angle(change: Change, layers: Sequence[int], label: str, reading: str = "largest_angle") -> float:
     """A principal cosine at one k, median over layers."""
     return median(change.angles[layer][label][reading] for layer in layers)
@@ -227,6 +239,7 @@ def leading_subspace_cosine(trial: Trial, case: Case) -> Measurement:
         [no_op(trial, case.model, at.start).angles[n]["10"]["largest_angle"] for n in layers]
     )
     made.comparators["placebo"] = [angle(c, layers, "10") for c in placebo]
+    made.descriptive["gap_at_k"] = gaps_at_k(trial, case)
     made.descriptive["by_layer"] = {
         str(n): sum(c.angles[n]["10"]["largest_angle"] for c in own) / len(own) for n in layers
     }
@@ -283,6 +296,7 @@ def tail_drift(trial: Trial, case: Case) -> Measurement:
     )
     made.comparators["placebo"] = [drift(c) for c in placebo]
     made.descriptive["k"] = geometry.paper_ks(next(iter(sub.states.values())).shape[1])
+    made.descriptive["gap_at_k"] = gaps_at_k(trial, case)
     made.pictures += [
         units_picture(
             case,

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from editverdict.geometry.collapse import planted_leading
-from editverdict.inference.intervals import jackknife_interval, seeds_interval, standard_error, t_interval
+from editverdict.inference.intervals import (
+    bias_from_fractions,
+    jackknife_interval,
+    seeds_interval,
+    standard_error,
+    t_interval,
+)
+from editverdict.pipeline import validity
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.collapse import RANKS, inner_rank
 from editverdict.pipeline.measures.perturbation import units_picture
-from editverdict.pipeline.randoms import Side, random_twins
+from editverdict.pipeline.randoms import FEW_SEEDS, MORE_SAMPLES_PER_DIMENSION, Side, random_twins
 from editverdict.pipeline.trial import Trial
 
 KEPT = 0.125
@@ -20,6 +27,11 @@ KEPT = 0.125
 COMMON_NOISE = (
     "the model is one number and its twins are measured on the same texts: the noise of the texts that both sides have "
     "in common is not in the interval, which speaks of other random twins on these texts"
+)
+SMALL_N = (
+    "a random model's states are nearly a function of the token, so a small sample makes its spectrum look thinner by "
+    "more than it does the trained model's; the interval is hulled over what the contrast loses up to the larger "
+    "sample and over what it may lose beyond"
 )
 
 
@@ -33,9 +45,34 @@ def rank_below_random(trial: Trial, case: Case) -> Measurement:
         return inner_rank(inner, rank)(side.sigmas, side.n)
 
     made = _start(case, own, twins)
+    made.checks |= validity.results(validity.of_base(trial, case.model))
+    more, more_twins = random_twins(trial, case.model, MORE_SAMPLES_PER_DIMENSION, FEW_SEEDS)
+    made.recipes += [more.key, *(twin.key for twin in more_twins)]
+
+    def contrast(side: Side, others: Sequence[Side], rank: Callable[[Tensor], float], *, half: bool = False) -> float:
+        def read(one: Side) -> float:
+            return inner_rank(inner, rank)(one.half if half else one.sigmas, one.n)
+
+        return read(side) - math.fsum(read(one) for one in others) / len(others)
+
+    def readings(rank: Callable[[Tensor], float]) -> dict[str, float]:
+        few = contrast(own, twins[: len(more_twins)], rank)
+        return {
+            str(own.n): few,
+            f"about {more.n // 2}": contrast(more, more_twins, rank, half=True),
+            str(more.n): contrast(more, more_twins, rank),
+        }
+
+    def bias(rank: Callable[[Tensor], float]) -> tuple[float, float]:
+        few, half, whole = readings(rank).values()
+        lost = few - whole
+        beyond = lost + bias_from_fractions(whole, half, few)
+        return min(lost, beyond), max(lost, beyond)
+
     for definition in case.claim.definitions:
         rank = RANKS[definition.name]
-        made.definitions[definition.name] = t_interval([of(own, rank) - of(twin, rank) for twin in twins])
+        units = [of(own, rank) - of(twin, rank) for twin in twins]
+        made.definitions[definition.name] = t_interval(units, bias=bias(rank))
     primary = RANKS[case.claim.primary.name]
     ranks = [of(twin, primary) for twin in twins]
     # Disjoint pairs: every twin once, so that the differences are independent and need not add up to zero.
@@ -46,6 +83,8 @@ def rank_below_random(trial: Trial, case: Case) -> Measurement:
     whole = jackknife_interval(of(own, primary), [inner_rank(inner, primary)(left, own.n) for left in own.left])
     made.descriptive |= {
         "common_noise": COMMON_NOISE,
+        "small_n": SMALL_N,
+        "contrast_by_n": readings(primary),
         "own": whole.value,
         "own_standard_error": standard_error(whole.units) if whole.n_units > 1 else None,
         "own_text_blocks": whole.n_units,

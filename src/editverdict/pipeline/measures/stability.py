@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from torch import Tensor
 
 from editverdict.editors.base import State
 from editverdict.geometry import angles as geometry
 from editverdict.geometry.accumulation import basis_gap
 from editverdict.inference.intervals import Estimate, seeds_interval, t_interval
 from editverdict.numerics.moments import Moments
-from editverdict.numerics.spectrum import spectrum_of
+from editverdict.numerics.spectrum import Spectrum, spectrum_of
 from editverdict.pipeline import base
 from editverdict.pipeline.changes import Change, Reach, changes, hidden_after
 from editverdict.pipeline.edits import state_key
@@ -37,7 +38,7 @@ from editverdict.pipeline.measures.perturbation import (
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Clock, Draft, Job, Recipe
 
-GAP_VERSION = 1
+GAP_VERSION = 2
 STEEPEST = 1.2
 """Angle, in radians, of the planted rotation at the last T."""
 
@@ -47,6 +48,11 @@ def trend(lengths: Sequence[int], values: Sequence[float]) -> float:
     if len(set(values)) == 1:
         return 0.0
     return float(stats.spearmanr(lengths, values).statistic)
+
+
+def trend_step(count: int) -> float:
+    """Distance between neighbouring values of Spearman's rho of so many pairs without ties: 12 / (n (n^2 - 1))."""
+    return 12.0 / (count * (count * count - 1))
 
 
 def _by_chain(measured: Along, layers: Sequence[int], label: str, reading: str = "largest_angle") -> list[list[float]]:
@@ -85,10 +91,14 @@ def angle_trend(trial: Trial, case: Case) -> Measurement:
     deep = list(geometry.paper_ks(_width(trial, case.model)))[-1]
     made = start(trial, case, _flat(own), f"{len(curves)} chains at T = {', '.join(map(str, lengths))}")
     made.edits = lengths[-1]
+    made.resolution = trend_step(len(lengths))
     made.definitions = {
-        "k10": t_interval([trend(lengths, one) for one in curves]),
-        "deepest-k": t_interval([trend(lengths, one) for one in _by_chain(own, at.layers, deep)]),
-        "edited-layer": t_interval([trend(lengths, one) for one in _by_chain(own, [at.edited], "10")]),
+        name: t_interval([trend(lengths, one) for one in many], resolution=made.resolution)
+        for name, many in (
+            ("k10", curves),
+            ("deepest-k", _by_chain(own, at.layers, deep)),
+            ("edited-layer", _by_chain(own, [at.edited], "10")),
+        )
     }
     made.controls["shuffled"] = _shuffled(trial, lengths, curves)
     made.controls["growing-rotation"] = _growing(trial, case, lengths)
@@ -232,10 +242,12 @@ def drifting_basis_gap(trial: Trial, case: Case) -> Measurement:
     """log10 of the last edit's median R_k in the basis reached before it over that in the base's, per chain (§4.3)."""
     method, at, length = method_of(case), reach(trial, case), chain_length(trial, case)
     states = chain_states(trial, case, method, length)
-    gaps = _gaps(trial, case.model, states, at, method)
-    random = _gaps(trial, case.model, chain_states(trial, case, f"placebo:{method}", length), at, f"{method} placebo")
+    gaps, keys = _gaps(trial, case.model, states, at, method)
+    imitated = chain_states(trial, case, f"placebo:{method}", length)
+    random, _ = _gaps(trial, case.model, imitated, at, f"{method} placebo")
     own = changes(trial, case.model, states, what=f"{length} {method} edits")
     made = start(trial, case, own, f"{len(gaps)} chains, edit {length} of each")
+    made.recipes += keys
     made.edits = length
     made.definitions = {
         "median-r": t_interval([one["median"] for one in gaps]),
@@ -259,8 +271,10 @@ def drifting_basis_gap(trial: Trial, case: Case) -> Measurement:
     return made
 
 
-def _gaps(trial: Trial, model_id: str, states: Sequence[State], at: Reach, what: str) -> list[dict[str, float]]:
-    """Per chain: the readings of :func:`_gap`; several workers share the work."""
+def _gaps(
+    trial: Trial, model_id: str, states: Sequence[State], at: Reach, what: str
+) -> tuple[list[dict[str, float]], list[str]]:
+    """Per chain: the readings of :func:`_gap`, and their keys; several workers share the work."""
     sub = base.subset(trial, model_id)
     order = trial.offset(list(range(len(states))))
 
@@ -279,22 +293,29 @@ def _gaps(trial: Trial, model_id: str, states: Sequence[State], at: Reach, what:
         [job(states[i]) for i in order], progress=Clock(f"drifting bases, {what}", "chains", trial.report).tick
     )
     found: dict[int, dict[str, float]] = {i: a.json() for i, a in zip(order, made, strict=True)}
-    return [found[i] for i in range(len(states))]
+    return [found[i] for i in range(len(states))], sorted(artifact.key for artifact in made)
+
+
+def _spectrum(states: Tensor) -> Spectrum:
+    moments = Moments(states.shape[1])
+    moments.update(states)
+    return spectrum_of(moments, activation_dtype=states.dtype)
 
 
 def _gap(trial: Trial, model_id: str, state: State, at: Reach, draft: Draft) -> None:
     """The last edit of a chain in the basis reached before it, against the base's; median over layers."""
     sub = base.subset(trial, model_id)
-    before, after = (hidden_after(trial, model_id, one, start=at.start) for one in (state[:-1], state))
+    none, first, before, after = (
+        hidden_after(trial, model_id, one, start=at.start) for one in (state[:0], state[:1], state[:-1], state)
+    )
     readings: dict[str, list[float]] = {"median": [], "tail": [], "first": [], "halved": []}
     for layer in at.layers:
-        moments = Moments(before[layer].shape[1])
-        moments.update(before[layer])
-        reached, unedited = spectrum_of(moments, activation_dtype=before[layer].dtype), sub.bases[layer]
+        reached, unedited = _spectrum(before[layer]), sub.bases[layer]
         change = after[layer].double() - before[layer].double()
         halved = dataclasses.replace(unedited, sigma=unedited.sigma / 2, floor=unedited.floor / 2)
         for name, value in basis_gap(reached, unedited, change).items():
             readings[name].append(value)
-        readings["first"].append(basis_gap(unedited, unedited, change)["median"])
+        own = first[layer].double() - none[layer].double()
+        readings["first"].append(basis_gap(_spectrum(none[layer]), unedited, own)["median"])
         readings["halved"].append(basis_gap(halved, unedited, change)["median"])
     draft.write_json({name: median(values) for name, values in readings.items()})
