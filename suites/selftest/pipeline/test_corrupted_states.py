@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from editverdict.capture.texts import TextSample
 from editverdict.inference.rows import Row
 from editverdict.models.sites import Sites
 from editverdict.models.sources import LoadedModel, load_model
@@ -139,11 +140,11 @@ def test_batches_repeated_in_place_of_others(
     world: World, honest: dict[str, Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The sample is sound and counts right; the passes see a third of it three times.
-    batches_of = base.batches_of
+    whole = TextSample._batches
 
     def thrice(*args: Any) -> Any:
-        found = batches_of(*args)
-        return found[: len(found) // 3] * 3
+        found = whole(*args)
+        return found[: max(1, len(found) // 3)] * 3
 
-    monkeypatch.setattr(base, "batches_of", thrice)
+    monkeypatch.setattr(TextSample, "_batches", thrice)
     all_invalid(judged(world.again([*SPECTRA, *EDITED]), *ALL), "texts-distinct", honest)

@@ -276,7 +276,7 @@ def test_too_few_edits_leave_cases_not_run(tmp_path: Path) -> None:
     found = fork(tmp_path / "run", *options, "--store", tmp_path / "store")
     rows = [row for row in found.rows if row.claim == "smallpert-norm"]
     assert rows and {row.verdict for row in rows} == {"not_run"}, found.output
-    assert all("needs chains of 2 edits, and dataset 'own-edits' has 1 records" in row.reason for row in rows)
+    assert all("needs chains of 3 edits, and dataset 'own-edits' has 1 records" in row.reason for row in rows)
 
 
 def test_a_users_mistake_is_one_message_with_workers_too(tmp_path: Path) -> None:

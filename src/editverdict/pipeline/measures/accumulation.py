@@ -60,6 +60,10 @@ def _planted(
     return seeds_interval([read(planted_rates(spectrum, lengths, coherent=coherent, seed=s)) for s in seeds])
 
 
+def _what(measured: Along) -> str:
+    return f"{len(next(iter(measured.values())))} chains at T = {', '.join(map(str, measured))}"
+
+
 def _all(measured: Along) -> list[Change]:
     return [change for many in measured.values() for change in many]
 
@@ -91,9 +95,9 @@ def exponent_of_r_min(trial: Trial, case: Case) -> Measurement:
     method, at = method_of(case), reach(trial, case)
     lengths = schedule(trial, chain_length(trial, case))
     own, placebo = (along(trial, case, m, lengths) for m in (method, f"placebo:{method}"))
+    made = start(trial, case, _all(own), _what(own), resolved=True)
     least, middle = (_series(trial, case, own, at, rate) for rate in (_r_min, _median))
     random = _series(trial, case, placebo, at, _r_min)
-    made = start(trial, case, _all(own), f"{len(least)} chains at T = {', '.join(map(str, lengths))}")
     made.edits = lengths[-1]
     made.definitions = {
         "r-min": t_interval([_exponent(one) for one in least]),
@@ -138,9 +142,9 @@ def smallest_rise(trial: Trial, case: Case) -> Measurement:
     method, at = method_of(case), reach(trial, case)
     lengths = schedule(trial, chain_length(trial, case))
     own, placebo = (along(trial, case, m, lengths) for m in (method, f"placebo:{method}"))
+    made = start(trial, case, _all(own), _what(own), resolved=True)
     middle, random = (_series(trial, case, many, at, _median) for many in (own, placebo))
     heights = [[median(one[t].values()) for t in lengths] for one in middle]
-    made = start(trial, case, _all(own), f"{len(middle)} chains at T = {', '.join(map(str, lengths))}")
     made.edits = lengths[-1]
     made.definitions = {
         "median-r": t_interval([smallest_step(h) for h in heights]),
@@ -243,6 +247,7 @@ def law_gap(trial: Trial, case: Case) -> Measurement:
     method, at, length = method_of(case), reach(trial, case), long_enough(trial, case)
     sides = (method, f"placebo:{method}")
     own, placebo = (along(trial, case, m, [length]) for m in sides)
+    made = start(trial, case, _all(own), f"{len(own[length])} chains of {length} edits", resolved=True)
     least, random = (_series(trial, case, many, at, _r_min) for many in (own, placebo))
     one_edit, one_placebo = (_mean_r_min(trial, case, m, at) for m in sides)
 
@@ -258,7 +263,6 @@ def law_gap(trial: Trial, case: Case) -> Measurement:
         found = [draw([length], seed=s)[length].r_min / (length * average) for s in seeds]
         return seeds_interval([abs(math.log2(ratio)) for ratio in found])
 
-    made = start(trial, case, _all(own), f"{len(least)} chains of {length} edits")
     made.edits = length
     made.definitions = {"r-min": t_interval([gap(one, one_edit) for one in least])}
     made.controls["coherent"] = planted(coherent=True)

@@ -83,7 +83,7 @@ def _slope_claim(trial: Trial, case: Case, slope: Callable[[Amplification], floa
             raise ValueError(f"nothing moves at layer {layer}: a slope is undefined")
         return found
 
-    made = start(trial, case, own, f"{len(own)} single edits")
+    made = start(trial, case, own, f"{len(own)} single edits", resolved=True)
     made.definitions = {
         "edited-layer": t_interval([at(c, edited) for c in own], bias=_base_bias(trial, case, own, [edited])),
         "later-layers": missing(note="no measured layer lies after the edited ones"),
@@ -189,7 +189,7 @@ def share_above_one(trial: Trial, case: Case) -> Measurement:
     def unpaired(change: Change) -> float:
         return sum(_of_pooled(spectra[n].spectrum, change.unpaired[n]).share_above(1.0) for n in layers) / len(layers)
 
-    made = start(trial, case, own, f"{len(own)} single edits")
+    made = start(trial, case, own, f"{len(own)} single edits", resolved=True)
     counted = sum(spectra[n].spectrum.n_identified for n in layers)
     made.resolution = 1 / counted
     made.definitions = {
@@ -233,7 +233,7 @@ def mean_r(trial: Trial, case: Case) -> Measurement:
         )
         return _of_pooled(spectrum, change.pooled[reached.edited][0]).mean
 
-    made = start(trial, case, own, f"{len(own)} single edits")
+    made = start(trial, case, own, f"{len(own)} single edits", resolved=True)
     readings: dict[str, Callable[[Amplification], float]] = {
         "mean": lambda a: a.mean,
         "without-largest": lambda a: a.mean_without_largest,

@@ -16,7 +16,7 @@ from editverdict.pipeline import base, validity
 from editverdict.pipeline.changes import Change, Reach, changes, hidden_after, reach_of
 from editverdict.pipeline.edits import singles, steps
 from editverdict.pipeline.lengths import chain_length
-from editverdict.pipeline.measurement import Case, Measurement, measure, passed
+from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measure, passed
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Recipe
 
@@ -93,8 +93,14 @@ def common_checks(trial: Trial, case: Case, measured: Sequence[Change]) -> dict[
     return found | validity.of_edits(trial, case.model, sub, measured)
 
 
-def start(trial: Trial, case: Case, measured: Sequence[Change], what: str) -> Measurement:
-    """A measurement with checks, scope text and recipes filled in."""
+def start(trial: Trial, case: Case, measured: Sequence[Change], what: str, *, resolved: bool = False) -> Measurement:
+    """A measurement with checks, scope text and recipes filled in.
+
+    Raises
+    ------
+    Unmeasurable
+        ``resolved`` is asked for, and some direction in use is no more than rounding: R_k is then any number, or none.
+    """
     sub = base.subset(trial, case.model)
     made = Measurement({}, edits=int(case.claim.edits), n_samples=base.spectra_n(trial, case.model))
     made.checks = common_checks(trial, case, measured)
@@ -106,6 +112,8 @@ def start(trial: Trial, case: Case, measured: Sequence[Change], what: str) -> Me
             f"{per_dimension:.1f} tokens per dimension where {WANTED_PER_DIMENSION} are wanted for angles: gaps "
             "between singular values are smaller than at the full size, so subspaces turn more easily"
         )
+    if resolved and not made.checks["above-resolution"].ok:
+        raise Unmeasurable(made)
     return made
 
 
