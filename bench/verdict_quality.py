@@ -71,8 +71,8 @@ def page(tallies: list[Tally], worlds: int, seed: int, seconds: float) -> str:
 
 Synthetic worlds whose answer is known, judged by the project's own estimators, controls and decision rule
 (`editverdict.pipeline.planted`; `make bench` runs them all and writes this page; a fast version is in the self-tests).
-{outcome} The share of decisive verdicts depends on the number of units: that of the association within T is met by 24 chains
-and more (last table); with the 6 chains of the profiles that ship, such claims mostly stay undecided, as they should.
+{outcome} The share of decisive verdicts depends on the number of units: that of the association within T is met by 24
+chains and more (last table); with the 6 chains of the profiles that ship, such claims mostly stay undecided.
 
 - Nominal coverage of every interval: {100 * LEVEL:g}%; one-sided α of every decision: {alpha(LEVEL):g}.
 - The truth of a world is a closed form, or a computation in the limit of infinite data; so is the true standard error,

@@ -17,11 +17,13 @@ from editverdict.capture.modules import ModuleSite, Part
 from editverdict.editors.base import State
 from editverdict.geometry import amplification as geometry
 from editverdict.geometry.amplification import POOLINGS, Amplification
+from editverdict.geometry.recomputed import check_distinct
 from editverdict.geometry.spectrum import exp_entropy, sigma_min_ratio
 from editverdict.inference.intervals import Estimate, missing, t_interval
 from editverdict.inference.rows import CheckResult
 from editverdict.numerics.spectrum import Spectrum
 from editverdict.numerics.subspaces import chance_level, gap
+from editverdict.pipeline.base import batches_of
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.perturbation import (
     CONTROL_EDITS,
@@ -34,6 +36,7 @@ from editverdict.pipeline.measures.perturbation import (
 )
 from editverdict.pipeline.modules import TABLE_KS, ModuleChange, ModuleSpectrum, module_changes, sites_of, spectra
 from editverdict.pipeline.trial import NotHere, Trial
+from editverdict.pipeline.witness import text_hashes
 
 PLANTED_FACTOR = 1000.0
 """By which one module's change is multiplied in the positive control of the spread."""
@@ -103,7 +106,7 @@ def _start(trial: Trial, case: Case, given: _Edits) -> Measurement:
     """A measurement with checks, what it stands on, and which modules are reached."""
     sample, subset = trial.sample(case.model), trial.subset(case.model)
     made = Measurement({}, edits=int(case.claim.edits), n_samples=sample.n_samples)
-    made.checks = _checks(trial, subset.n_samples, subset.n_texts, given)
+    made.checks = _checks(trial, case.model, subset.n_samples, subset.n_texts, given)
     like = spectra(trial, case.model, subset)
     keys = [one.artifact.key for one in (*given.full.values(), *like.values())]
     made.recipes = [*keys, given.idle.key, *(change.key for change in given.own)]
@@ -123,8 +126,8 @@ def _start(trial: Trial, case: Case, given: _Edits) -> Measurement:
     return made
 
 
-def _checks(trial: Trial, tokens: int, texts: int, given: _Edits) -> dict[str, CheckResult]:
-    """enough-tokens, samples-paired, no-op-zero, centred-over-samples."""
+def _checks(trial: Trial, model_id: str, tokens: int, texts: int, given: _Edits) -> dict[str, CheckResult]:
+    """enough-tokens, samples-paired, no-op-zero, centred-over-samples, texts-distinct."""
     sizes = trial.profile.sizes
     widest, wanted = max(site.width for site in given.sites.values()), max(sizes.angle_tokens, sizes.norm_tokens)
     found = passed(
@@ -140,7 +143,12 @@ def _checks(trial: Trial, tokens: int, texts: int, given: _Edits) -> dict[str, C
     found |= passed("no-op-zero", idle <= NO_OP_TOLERANCE, f"no-op changes states by {idle:.2g} of their size")
     off = [f"{name}: {one.centred[1]}" for name, one in given.full.items() if not one.centred[0]]
     detail = "; ".join(off[:3]) or f"{len(given.full)} modules"
-    return found | passed("centred-over-samples", not off, detail)
+    found |= passed("centred-over-samples", not off, detail)
+    told = [(what, check_distinct(*text_hashes(batches_of(trial.model(model_id), sample))))
+            for what, sample in (("sample", trial.sample(model_id)), ("subset", trial.subset(model_id)))]  # fmt: skip
+    return found | passed(
+        "texts-distinct", all(one.ok for _, one in told), "; ".join(f"{w}: {o.detail}" for w, o in told)
+    )
 
 
 def _resolved(trial: Trial, case: Case, given: _Edits, names: Sequence[str]) -> dict[str, CheckResult]:
