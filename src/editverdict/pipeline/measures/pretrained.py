@@ -55,16 +55,13 @@ def rank_below_random(trial: Trial, case: Case) -> Measurement:
 
         return read(side) - math.fsum(read(one) for one in others) / len(others)
 
-    def readings(rank: Callable[[Tensor], float]) -> dict[str, float]:
+    def readings(rank: Callable[[Tensor], float]) -> tuple[float, float, float]:
+        """The contrast on the few texts, on half of the more, and on the more, of the same few twins."""
         few = contrast(own, twins[: len(more_twins)], rank)
-        return {
-            str(own.n): few,
-            f"about {more.n // 2}": contrast(more, more_twins, rank, half=True),
-            str(more.n): contrast(more, more_twins, rank),
-        }
+        return few, contrast(more, more_twins, rank, half=True), contrast(more, more_twins, rank)
 
     def bias(rank: Callable[[Tensor], float]) -> tuple[float, float]:
-        few, half, whole = readings(rank).values()
+        few, half, whole = readings(rank)
         lost = few - whole
         beyond = lost + bias_from_fractions(whole, half, few)
         return min(lost, beyond), max(lost, beyond)
@@ -84,7 +81,7 @@ def rank_below_random(trial: Trial, case: Case) -> Measurement:
     made.descriptive |= {
         "common_noise": COMMON_NOISE,
         "small_n": SMALL_N,
-        "contrast_by_n": readings(primary),
+        "contrast": [[n, c] for n, c in zip((own.n, more.n // 2, more.n), readings(primary), strict=True)],
         "own": whole.value,
         "own_standard_error": standard_error(whole.units) if whole.n_units > 1 else None,
         "own_text_blocks": whole.n_units,
