@@ -27,7 +27,7 @@ from editverdict.numerics.precision import effective_dtype
 from editverdict.numerics.spectrum import Spectrum, singular_values, spectrum_of
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.pipeline.witness import Witness
-from editverdict.store import Artifact, Clock, Draft, Recipe
+from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
 BASE_VERSION = 3
 SPECTRA_VERSION = 2
@@ -76,7 +76,13 @@ def base_recipe(trial: Trial, model_id: str) -> Recipe:
 
 def base_pass(trial: Trial, model_id: str) -> Artifact:
     """One pass over the base sample: all layers at once, or in groups where memory is short."""
-    return trial.store.build(base_recipe(trial, model_id), lambda draft: _produce_base(trial, model_id, draft))
+    job = Job(base_recipe(trial, model_id), lambda draft: _produce_base(trial, model_id, draft))
+    memo = ("base-pass-begun", model_id)
+    if memo in trial._memo:
+        return trial.store.build(job.recipe, job.producer)
+    trial._memo[memo] = True
+    # One process makes the pass, and all others need it; they need not be idle.
+    return trial.store.build_many([job, *trial.ahead(trial, model_id)])[0]
 
 
 def _produce_base(trial: Trial, model_id: str, draft: Draft) -> None:

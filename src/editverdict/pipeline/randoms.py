@@ -124,20 +124,10 @@ def _random_twin(loaded: LoadedModel, seed: int) -> LoadedModel:
     return dataclasses.replace(loaded, model=twin, sites=Sites(twin, loaded.sites.spec))
 
 
-def random_twins(
+def twin_jobs(
     trial: Trial, model_id: str, per_dimension: float = SAMPLES_PER_DIMENSION, seeds: int | None = None
-) -> tuple[Side, list[Side]]:
-    """The model itself, and its random twins, one per seed, all on the same texts.
-
-    Parameters
-    ----------
-    trial, model_id
-        Whose.
-    per_dimension
-        Samples per dimension, as far as the base sample has them.
-    seeds
-        Number of twins; by default the profile's.
-    """
+) -> list[Job]:
+    """The model itself and its random twins as jobs; parameters as :func:`random_twins`."""
     loaded, sample = trial.model(model_id), _sample(trial, model_id, per_dimension)
     identity = loaded.identity.fields()
     shape = {k: v for k, v in loaded.model.config.to_dict().items() if isinstance(v, int | float | str)}
@@ -161,10 +151,31 @@ def random_twins(
         return Job(recipe, produce)
 
     count = trial.profile.sizes.random_seeds if seeds is None else min(seeds, trial.profile.sizes.random_seeds)
-    chosen = [trial.profile.seed * 1000 + s for s in range(count)]
+    return [job(seed) for seed in (None, *(trial.profile.seed * 1000 + s for s in range(count)))]
+
+
+def jobs_ahead(trial: Trial, model_id: str) -> list[Job]:
+    """All twins that claims ask for: they need nothing of the base pass."""
+    return [*twin_jobs(trial, model_id), *twin_jobs(trial, model_id, MORE_SAMPLES_PER_DIMENSION, FEW_SEEDS)]
+
+
+def random_twins(
+    trial: Trial, model_id: str, per_dimension: float = SAMPLES_PER_DIMENSION, seeds: int | None = None
+) -> tuple[Side, list[Side]]:
+    """The model itself, and its random twins, one per seed, all on the same texts.
+
+    Parameters
+    ----------
+    trial, model_id
+        Whose.
+    per_dimension
+        Samples per dimension, as far as the base sample has them.
+    seeds
+        Number of twins; by default the profile's.
+    """
     made = trial.store.build_many(
-        [job(seed) for seed in (None, *chosen)],
+        twin_jobs(trial, model_id, per_dimension, seeds),
         progress=Clock("randomly initialised models", "models", trial.report).tick,
     )
-    own, *twins = (_read(artifact, loaded.spec.layers.inner) for artifact in made)
+    own, *twins = (_read(artifact, trial.model(model_id).spec.layers.inner) for artifact in made)
     return own, twins

@@ -14,7 +14,9 @@ import torch
 
 from editverdict.editors.easyedit import VARIABLE
 from editverdict.editors.registry import editor_names, make_editor
+from editverdict.pipeline.matrix import planned_claims
 from editverdict.pipeline.measurement import checks, measures
+from editverdict.pipeline.randoms import jobs_ahead
 from editverdict.pipeline.trial import Trial
 from editverdict.schema.errors import SpecError, SpecProblem
 from editverdict.schema.library import SpecLibrary
@@ -25,6 +27,10 @@ OWN_MODEL = "own-model"
 OWN_EDITS = "own-edits"
 RELATIVE_DEPTH = 8 / 30
 """Where a model without a spec is edited: the relative depth of the default model's edited layer."""
+
+
+TWINNED = {"effective_rank_ratio", "rank_below_random"}
+"""Quantities that random twins stand beside."""
 
 
 class UsageError(ValueError):
@@ -193,6 +199,7 @@ def make_trial(options: Options, default_specs: Path) -> Trial:
     profile = profile.model_copy(update=changes)
     device = choose_device(options.device, profile)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    asked = {claim.quantity for claim in planned_claims(library, profile)}
     return Trial(
         library=library,
         profile=profile,
@@ -201,4 +208,6 @@ def make_trial(options: Options, default_specs: Path) -> Trial:
         worker=int(worker) if worker.isdigit() else 0,
         n_workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
         easyedit_python=easyedit_python(options.easyedit_python),
+        # On an accelerator a second model beside the first may not fit: there they wait for the claims that need them.
+        ahead=jobs_ahead if asked & TWINNED and device.type == "cpu" else (lambda _trial, _model: ()),
     )

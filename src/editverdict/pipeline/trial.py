@@ -24,7 +24,7 @@ from editverdict.models.fingerprint import hash_text, hash_weights
 from editverdict.models.sources import LoadedModel, load_model, source_folder
 from editverdict.schema.library import SpecLibrary, spec_hash
 from editverdict.schema.specs import HubSource, PackagedFile, ProfileSpec
-from editverdict.store import Store
+from editverdict.store import Job, Store
 from editverdict.store.packaged import fetch_packaged
 
 GROUP = 4
@@ -50,6 +50,8 @@ class Trial:
     """Where progress lines go."""
     easyedit_python: Path | None = None
     """The Python of EasyEdit's environment, for the methods ``easyedit:X``."""
+    ahead: Callable[[Trial, str], Sequence[Job]] = field(default=lambda _trial, _model: ())
+    """(trial, model id) -> work that needs nothing of the base pass, for a process that waits for it."""
     _models: dict[str, LoadedModel] = field(default_factory=dict)
     _samples: dict[str, TextSample] = field(default_factory=dict)
     _datasets: dict[str, LoadedEdits] = field(default_factory=dict)

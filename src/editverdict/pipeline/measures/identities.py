@@ -30,9 +30,9 @@ from editverdict.pipeline.measures.perturbation import (
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Recipe
 
-TELESCOPING_VERSION = 4
-EVERY = 4
-"""The telescoping identity is checked on every fourth batch of the subset: it holds for every token or for none."""
+TELESCOPING_VERSION = 5
+EVERY = 8
+"""The telescoping identity is checked on every eighth batch of the subset: it holds for every token or for none."""
 
 
 @measure("amplification_identity")
@@ -156,7 +156,7 @@ def _share_of_parts(trial: Trial, model_id: str, layer: int, along: list[dict[in
 
 
 def _covering(batch_of_row: Tensor, block: Tensor) -> list[int]:
-    """Every fourth batch, and as many more as it takes to have every block of texts among them."""
+    """Every eighth batch, and as many more as it takes to have every block of texts among them."""
     chosen = list(range(0, int(batch_of_row.max()) + 1, EVERY))
     for wanted in sorted(set(block.tolist())):
         having = batch_of_row[block == wanted].tolist()
