@@ -38,7 +38,9 @@ from editverdict.pipeline.measures.perturbation import (
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Clock, Draft, Job, Recipe
 
-GAP_VERSION = 2
+GAP_VERSION = 3
+FIRST_EDITS = 3
+"""Chains whose first edit is measured, too: the bases before it are one, which needs no fine interval."""
 STEEPEST = 1.2
 """Angle, in radians, of the planted rotation at the last T."""
 
@@ -242,7 +244,7 @@ def drifting_basis_gap(trial: Trial, case: Case) -> Measurement:
     """log10 of the last edit's median R_k in the basis reached before it over that in the base's, per chain (§4.3)."""
     method, at, length = method_of(case), reach(trial, case), chain_length(trial, case)
     states = chain_states(trial, case, method, length)
-    gaps, keys = _gaps(trial, case.model, states, at, method)
+    gaps, keys = _gaps(trial, case.model, states, at, method, first=FIRST_EDITS)
     imitated = chain_states(trial, case, f"placebo:{method}", length)
     random, _ = _gaps(trial, case.model, imitated, at, f"{method} placebo")
     own = changes(trial, case.model, states, what=f"{length} {method} edits")
@@ -253,7 +255,7 @@ def drifting_basis_gap(trial: Trial, case: Case) -> Measurement:
         "median-r": t_interval([one["median"] for one in gaps]),
         "tail": t_interval([one["tail"] for one in gaps]),
     }
-    made.controls["first-edit"] = t_interval([one["first"] for one in gaps])
+    made.controls["first-edit"] = t_interval([one["first"] for one in gaps if "first" in one])
     made.controls["halved-sigma"] = t_interval([one["halved"] for one in gaps])
     made.comparators["placebo"] = [one["median"] for one in random]
     made.pictures.append(
@@ -272,13 +274,13 @@ def drifting_basis_gap(trial: Trial, case: Case) -> Measurement:
 
 
 def _gaps(
-    trial: Trial, model_id: str, states: Sequence[State], at: Reach, what: str
+    trial: Trial, model_id: str, states: Sequence[State], at: Reach, what: str, first: int = 0
 ) -> tuple[list[dict[str, float]], list[str]]:
     """Per chain: the readings of :func:`_gap`, and their keys; several workers share the work."""
     sub = base.subset(trial, model_id)
     order = trial.offset(list(range(len(states))))
 
-    def job(state: State) -> Job:
+    def job(state: State, with_first: bool) -> Job:
         recipe = Recipe.of(
             "drifting-basis",
             GAP_VERSION,
@@ -286,11 +288,13 @@ def _gaps(
             subset=sub.key,
             state=state_key(state),
             layers=list(at.layers),
+            first=with_first,
         )
-        return Job(recipe, lambda draft: _gap(trial, model_id, state, at, draft))
+        return Job(recipe, lambda draft: _gap(trial, model_id, state, at, draft, with_first=with_first))
 
     made = trial.store.build_many(
-        [job(states[i]) for i in order], progress=Clock(f"drifting bases, {what}", "chains", trial.report).tick
+        [job(states[i], i < first) for i in order],
+        progress=Clock(f"drifting bases, {what}", "chains", trial.report).tick,
     )
     found: dict[int, dict[str, float]] = {i: a.json() for i, a in zip(order, made, strict=True)}
     return [found[i] for i in range(len(states))], sorted(artifact.key for artifact in made)
@@ -302,20 +306,21 @@ def _spectrum(states: Tensor) -> Spectrum:
     return spectrum_of(moments, activation_dtype=states.dtype)
 
 
-def _gap(trial: Trial, model_id: str, state: State, at: Reach, draft: Draft) -> None:
+def _gap(trial: Trial, model_id: str, state: State, at: Reach, draft: Draft, *, with_first: bool) -> None:
     """The last edit of a chain in the basis reached before it, against the base's; median over layers."""
     sub = base.subset(trial, model_id)
-    none, first, before, after = (
-        hidden_after(trial, model_id, one, start=at.start) for one in (state[:0], state[:1], state[:-1], state)
-    )
-    readings: dict[str, list[float]] = {"median": [], "tail": [], "first": [], "halved": []}
+    wanted = [state[:-1], state, *((state[:0], state[:1]) if with_first else ())]
+    before, after, *early = (hidden_after(trial, model_id, one, start=at.start) for one in wanted)
+    readings: dict[str, list[float]] = {"median": [], "tail": [], "halved": []}
     for layer in at.layers:
         reached, unedited = _spectrum(before[layer]), sub.bases[layer]
         change = after[layer].double() - before[layer].double()
         halved = dataclasses.replace(unedited, sigma=unedited.sigma / 2, floor=unedited.floor / 2)
         for name, value in basis_gap(reached, unedited, change).items():
             readings[name].append(value)
-        own = first[layer].double() - none[layer].double()
-        readings["first"].append(basis_gap(_spectrum(none[layer]), unedited, own)["median"])
+        if early:
+            none, one = (states[layer] for states in early)
+            own = basis_gap(_spectrum(none), unedited, one.double() - none.double())
+            readings.setdefault("first", []).append(own["median"])
         readings["halved"].append(basis_gap(halved, unedited, change)["median"])
     draft.write_json({name: median(values) for name, values in readings.items()})
