@@ -11,6 +11,7 @@ from editverdict.models.attention import EAGER
 from editverdict.pipeline.linearity import TOKENS, Linearity, linear_sample, linearities
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.perturbation import (
+    CONTROL_EDITS,
     THIRTY,
     method_of,
     no_op,
@@ -30,10 +31,6 @@ def _typical(values: dict[int, float | None], layers: Sequence[int]) -> float | 
 
 def _known(values: Sequence[float | None]) -> list[float]:
     return [value for value in values if value is not None]
-
-
-GROSS_EDITS = 6
-"""Edits that the thirty-fold control stands on: it breaks linearity by far."""
 
 
 @measure("first_order_remainder")
