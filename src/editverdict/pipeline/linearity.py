@@ -32,7 +32,7 @@ from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 VERSION = 1
 ROUNDING = 1e-3
 """Relative difference between many times an edit and the edit many times over up to which they are one direction."""
-TOKENS = 192
+TOKENS = 384
 """Samples that the derivative is taken on, at least: whole texts, the first of the paired subset."""
 
 
