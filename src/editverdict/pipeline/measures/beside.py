@@ -83,7 +83,9 @@ def more_extreme_than_others(trial: Trial, case: Case) -> Measurement:
     made = start(trial, case, measured, f"{len(own)} chains of {length} edits beside {', '.join(others)}")
     made.edits = length
     made.definitions = {"largest": t_interval([math.log10(a) - b for a, b in zip(own, mean, strict=True)])}
-    made.controls["itself"] = t_interval([math.log10(a / a) for a in own])
+    theirs = [largest(name, planted=True) for name in others]
+    high = [sum(math.log10(one[i]) for one in theirs) / len(theirs) for i in range(len(own))]
+    made.controls["planted-in-others"] = t_interval([math.log10(a) - b for a, b in zip(own, high, strict=True)])
     made.controls["planted-near-null"] = t_interval([math.log10(a) - b for a, b in zip(extreme, mean, strict=True)])
     made.descriptive["largest_r"] = {case.model: own} | dict(zip(others, there, strict=True))
     made.pictures.append(
@@ -110,7 +112,7 @@ def steadier_than_rome(trial: Trial, case: Case) -> Measurement:
     made = start(trial, case, [*own, *theirs], f"{len(own)} chains of {length} edits beside {ROME}")
     made.edits = length
     made.definitions = {"largest-angle": t_interval([a - b for a, b in zip(ours, rome, strict=True)])}
-    made.controls["itself"] = t_interval([b - b for b in rome])
+    made.controls["rome-beside-no-op"] = t_interval([b - idle for b in rome])
     made.controls["no-op"] = t_interval([idle - b for b in rome])
     made.descriptive["cosine"] = {method: sum(ours) / len(ours), ROME: sum(rome) / len(rome)}
     made.descriptive["layers"] = layers
@@ -120,7 +122,7 @@ def steadier_than_rome(trial: Trial, case: Case) -> Measurement:
             f"{method}'s cosine minus {ROME}'s, per chain",
             {
                 method: made.definitions["largest-angle"].units,
-                "itself (negative)": made.controls["itself"].units,
+                "rome-beside-no-op (negative)": made.controls["rome-beside-no-op"].units,
                 "no-op (positive)": made.controls["no-op"].units,
             },
         )
