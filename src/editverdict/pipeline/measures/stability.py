@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from torch import Tensor
 
 from editverdict.editors.base import State
 from editverdict.geometry import angles as geometry
 from editverdict.geometry.accumulation import basis_gap
 from editverdict.inference.intervals import Estimate, seeds_interval, t_interval
-from editverdict.numerics.moments import Moments
-from editverdict.numerics.spectrum import Spectrum, spectrum_of
+from editverdict.numerics.spectrum import sample_spectrum
 from editverdict.pipeline import base
 from editverdict.pipeline.changes import Change, Reach, changes, hidden_after
 from editverdict.pipeline.edits import state_key
@@ -300,12 +298,6 @@ def _gaps(
     return [found[i] for i in range(len(states))], sorted(artifact.key for artifact in made)
 
 
-def _spectrum(states: Tensor) -> Spectrum:
-    moments = Moments(states.shape[1])
-    moments.update(states)
-    return spectrum_of(moments, activation_dtype=states.dtype)
-
-
 def _gap(trial: Trial, model_id: str, state: State, at: Reach, draft: Draft, *, with_first: bool) -> None:
     """The last edit of a chain in the basis reached before it, against the base's; median over layers."""
     sub = base.subset(trial, model_id)
@@ -313,14 +305,14 @@ def _gap(trial: Trial, model_id: str, state: State, at: Reach, draft: Draft, *, 
     before, after, *early = (hidden_after(trial, model_id, one, start=at.start) for one in wanted)
     readings: dict[str, list[float]] = {"median": [], "tail": [], "halved": []}
     for layer in at.layers:
-        reached, unedited = _spectrum(before[layer]), sub.bases[layer]
+        reached, unedited = sample_spectrum(before[layer], activation_dtype=before[layer].dtype), sub.bases[layer]
         change = after[layer].double() - before[layer].double()
         halved = dataclasses.replace(unedited, sigma=unedited.sigma / 2, floor=unedited.floor / 2)
         for name, value in basis_gap(reached, unedited, change).items():
             readings[name].append(value)
         if early:
             none, one = (states[layer] for states in early)
-            own = basis_gap(_spectrum(none), unedited, one.double() - none.double())
+            own = basis_gap(sample_spectrum(none, activation_dtype=none.dtype), unedited, one.double() - none.double())
             readings.setdefault("first", []).append(own["median"])
         readings["halved"].append(basis_gap(halved, unedited, change)["median"])
     draft.write_json({name: median(values) for name, values in readings.items()})
