@@ -48,8 +48,14 @@ State = tuple[Step, ...]
 """The state after T edits: its steps in order. The empty tuple is the unedited model."""
 
 
-Compute = Callable[[Sequence[EditRecord]], Sequence[Step]]
-"""How to optimise the values of several edits in the model as it stands."""
+class Compute(Protocol):
+    """How to optimise the values of several edits together."""
+
+    def __call__(self, edits: Sequence[EditRecord], states: Sequence[State] | None = None, /) -> Sequence[Step]:
+        """One value per edit; ``states``: the state that each is made in, if that is not the edited one's for all."""
+        ...
+
+
 Values = Callable[[Mapping[str, Any], Sequence[EditRecord], Compute], list[Step]]
 
 
@@ -104,7 +110,8 @@ class Resources:
     """(count, tokens) -> context prefixes sampled from the unedited model: a function of model and seed alone."""
     values: Values
     """(what they depend on beside model, state and edits; the edits; how to compute several) -> stored optimised
-    values, one per edit. First edits are optimised in fixed groups, so the callable may get companions as well."""
+    values, one per edit. First edits, and edits of chains that go on side by side, are optimised in fixed groups, so
+    the callable may get companions as well, with the state of each. No state is installed when it is called."""
     step_of: Callable[[str, Sequence[EditRecord]], Step]
     """(method id, chain so far) -> the step that another method makes for the chain's last record."""
     encoder: Callable[[], Any]
@@ -174,8 +181,22 @@ class Editor(Protocol):
 class OptimisesValues(Protocol):
     """An editor whose steps rest on optimised values; those of first edits are made in fixed groups and shared."""
 
-    def values(self, loaded: LoadedModel, edits: Sequence[EditRecord], resources: Resources) -> list[Step]:
-        """Optimise the values of independent edits in the model as it stands."""
+    @property
+    def values_above(self) -> bool:
+        """Whether the search for a value runs above every weight that a step changes.
+
+        Edits in different states can then share it: only what it starts from is read in each one's own state.
+        """
+        ...
+
+    def values(
+        self,
+        loaded: LoadedModel,
+        edits: Sequence[EditRecord],
+        resources: Resources,
+        states: Sequence[State] | None = None,
+    ) -> list[Step]:
+        """Optimise the values of independent edits, each in its state (None: all in the model as it stands)."""
         ...
 
 

@@ -95,6 +95,10 @@ class Rows:
         """[rows, t] 1 for tokens, 0 for padding."""
         return (torch.arange(self.ids.shape[1]) < self.lengths[:, None]).long().to(self.ids.device)
 
+    def part(self, start: int, end: int) -> Rows:
+        """Rows ``start`` to ``end``, padded as all are."""
+        return Rows(self.ids[start:end], self.lengths[start:end], self.lookup[start:end])
+
 
 def padded(loaded: LoadedModel, many: Sequence[Sentences]) -> Rows:
     """The rows of several edits, edit after edit."""

@@ -125,10 +125,24 @@ class Rome:
             "settings": self.hyperparameters.value.model_dump(),
         }
 
-    def values(self, loaded: LoadedModel, edits: Sequence[EditRecord], resources: Resources) -> list[Step]:
-        """Optimise v* of independent edits in the model as it stands; C plays no part, so both variants share them."""
+    @property
+    def values_above(self) -> bool:
+        """v* is added to the edited layer's output, and the search runs the layers above it."""
+        return True
+
+    def values(
+        self,
+        loaded: LoadedModel,
+        edits: Sequence[EditRecord],
+        resources: Resources,
+        states: Sequence[State] | None = None,
+    ) -> list[Step]:
+        """Optimise v* of independent edits, each in its state (None: all in the model as it stands).
+
+        C plays no part, so that both variants share the values of first edits.
+        """
         settings = self.hyperparameters.value
-        found = optimise_values(loaded, edits, self.layer(loaded), self.templates(resources), settings)
+        found = optimise_values(loaded, edits, self.layer(loaded), self.templates(resources), settings, states=states)
         return [
             Step({"value": one.value, "initial": one.initial}, {"trace": one.trace, "forwards": len(one.trace)})
             for one in found
@@ -147,10 +161,12 @@ class Rome:
             raise EditError(
                 f"{method} is to edit layer {layer}, but model '{loaded.spec.id}' has {loaded.sites.n_layers} layers"
             )
+        (optimised,) = resources.values(
+            self.value_fields(loaded, resources),
+            [edit],
+            lambda edits, states=None: self.values(loaded, edits, resources, states or [state] * len(edits)),
+        )
         with installed(loaded.model, state):
-            (optimised,) = resources.values(
-                self.value_fields(loaded, resources), [edit], lambda edits: self.values(loaded, edits, resources)
-            )
             keys, outputs = subject_keys(loaded, edit, layer, self.templates(resources))
         mean, bare = keys.double().mean(0), keys[0].double()
         covariance = resources.covariance(layer) if self.hyperparameters.covariance else None

@@ -251,12 +251,21 @@ class SpreadEditor(ABC):
             "settings": self.hyperparameters.value.model_dump(),
         }
 
-    def values(self, loaded: LoadedModel, edits: Sequence[EditRecord], resources: Resources) -> list[Step]:
-        """Optimise the values of independent edits in the model as it stands."""
-        templates = context_templates(self.hyperparameters, resources)
-        found = optimise_values(
-            loaded, edits, self.layers(loaded)[-1], templates, self.hyperparameters.value, self.place
-        )
+    @property
+    def values_above(self) -> bool:
+        """Whether the search runs above the last edited layer; beside attention (PMET) it runs that layer itself."""
+        return self.place != "attention+mlp"
+
+    def values(
+        self,
+        loaded: LoadedModel,
+        edits: Sequence[EditRecord],
+        resources: Resources,
+        states: Sequence[State] | None = None,
+    ) -> list[Step]:
+        """Optimise the values of independent edits, each in its state (None: all in the model as it stands)."""
+        templates, top = context_templates(self.hyperparameters, resources), self.layers(loaded)[-1]
+        found = optimise_values(loaded, edits, top, templates, self.hyperparameters.value, self.place, states)
         return [
             Step(
                 {"value": one.value, "initial": one.initial, **one.also},
@@ -271,11 +280,13 @@ class SpreadEditor(ABC):
         earlier = {layer: [keys.to(loaded.device) for keys in self._earlier_keys(state, layer)] for layer in layers}
         tensors: dict[str, Tensor] = {}
         norms: dict[str, float] = {}
+        optimised = resources.values(
+            self.value_fields(loaded, resources),
+            edits,
+            lambda some, states=None: self.values(loaded, some, resources, states or [state] * len(some)),
+        )
         with ExitStack() as stack:
             stack.enter_context(installed(loaded.model, state))
-            optimised = resources.values(
-                self.value_fields(loaded, resources), edits, lambda some: self.values(loaded, some, resources)
-            )
             wanted = torch.stack([one.tensors["value"].to(loaded.device) for one in optimised], dim=1).double()
             templates = context_templates(self.hyperparameters, resources)
             reader = SubjectReader(loaded, edits, templates, layers[0])

@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import EditError, Hyperparameters
-from editverdict.editors.packed import Sentences, Suffixes, padded, sentences_of
+from editverdict.editors.base import EditError, Hyperparameters, State
+from editverdict.editors.deltas import installed, touched
+from editverdict.editors.packed import Rows, Sentences, Suffixes, padded, sentences_of
 from editverdict.editors.places import Place, Site, site_at
 from editverdict.models.sources import LoadedModel
 
@@ -144,8 +145,9 @@ def optimise_values(
     templates: Sequence[str],
     settings: ValueSettings,
     place: Place = "mlp",
+    states: Sequence[State] | None = None,
 ) -> list[OptimisedValue]:
-    """Optimise the values of independent edits together, all in the model as it stands.
+    """Optimise the values of independent edits together.
 
     Each edit has its own deltas, optimiser and stopping; only the forward and backward passes are shared, which is
     about twice as fast on a CPU. More than :data:`TOGETHER` are taken in turns, since what a backward pass keeps grows
@@ -162,15 +164,22 @@ def optimise_values(
         Steps, learning rate, penalties.
     place
         Which of the layer's outputs.
+    states
+        The state that each edit is made in, installed here; None: the model as it stands. Different states may change
+        weights below the loop alone, which then runs once for all of them.
 
     Raises
     ------
     EditError
         A subject is not in its prompt, or a loss is not finite.
+    ValueError
+        States differ, and one of them changes a weight that the loop runs.
     """
     found: list[OptimisedValue] = []
     for start in range(0, len(edits), TOGETHER):
-        found += _optimise(loaded, edits[start : start + TOGETHER], layer, templates, settings, place)
+        chosen = slice(start, start + TOGETHER)
+        own = [()] * len(edits[chosen]) if states is None else states[chosen]
+        found += _optimise(loaded, edits[chosen], layer, templates, settings, place, own)
     return found
 
 
@@ -181,11 +190,53 @@ def _optimise(
     templates: Sequence[str],
     settings: ValueSettings,
     place: Place,
+    states: Sequence[State],
 ) -> list[OptimisedValue]:
     many = [sentences_of(loaded, edit, templates) for edit in edits]
-    rows = padded(loaded, many)
-    site = site_at(loaded, layer, place)
-    below, outputs = site.read(rows)
+    site, rows = site_at(loaded, layer, place), padded(loaded, many)
+    if all(state is states[0] for state in states):
+        with installed(loaded.model, states[0]):
+            return _search_all(loaded, edits, many, rows, site, site.read(rows), settings)
+    _refuse_changes_above(loaded, states, site)
+    return _search_all(loaded, edits, many, rows, site, _read_each(loaded, many, rows, site, states), settings)
+
+
+def _refuse_changes_above(loaded: LoadedModel, states: Sequence[State], site: Site) -> None:
+    """The loop runs once for all states, so that it must not run a weight that one of them changes."""
+    for name in sorted({name for state in states for name in touched(state)}):
+        layer = loaded.sites.layer_of(name)
+        if layer is None or layer >= site.first:
+            raise ValueError(
+                f"a state changes '{name}', and the values of edits in different states are optimised together only "
+                f"where all changes lie below layer {site.first}"
+            )
+
+
+def _read_each(
+    loaded: LoadedModel, many: Sequence[Sentences], rows: Rows, site: Site, states: Sequence[State]
+) -> tuple[Tensor, list[Tensor]]:
+    """:meth:`Site.read` of all rows, those of each edit in its own state."""
+    sizes = [len(sentences.rows) for sentences in many]
+    found = []
+    for number, state in enumerate(states):
+        start = sum(sizes[:number])
+        with installed(loaded.model, state):
+            found.append(site.read(rows.part(start, start + sizes[number])))
+    outputs = [torch.cat([own[at] for _, own in found]) for at in range(len(site.names))]
+    return torch.cat([below for below, _ in found]), outputs
+
+
+def _search_all(
+    loaded: LoadedModel,
+    edits: Sequence[EditRecord],
+    many: Sequence[Sentences],
+    rows: Rows,
+    site: Site,
+    read: tuple[Tensor, list[Tensor]],
+    settings: ValueSettings,
+) -> list[OptimisedValue]:
+    """The loop, from what the sites' layers put out."""
+    below, outputs = read
     bare = [sum(len(sentences.rows) for sentences in many[:number]) for number in range(len(many))]
     searches = [
         _Search(edit, sentences, dict(zip(site.names, (out[at].clone() for out in outputs), strict=True)), settings)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import Editor, KeysMore, OptimisesValues, Resources, State, Step, Trains
+from editverdict.editors.base import Compute, Editor, KeysMore, OptimisesValues, Resources, State, Step, Trains
 from editverdict.editors.easyedit import EasyEdit
 from editverdict.editors.registry import make_editor
 from editverdict.pipeline import base
@@ -95,6 +96,17 @@ def edit_fields(edit: EditRecord) -> dict[str, Any]:
     return {"prompt": edit.prompt, "subject": edit.subject, "new": edit.target_new, "old": edit.target_old}
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Edits whose values are optimised together."""
+
+    edits: Sequence[EditRecord]
+    before: str | Sequence[str] | None
+    """Key of the state that they are made in, or of each one's; None: the unedited model."""
+    states: Callable[[], Sequence[State]] | None = None
+    """Each one's state, where they differ."""
+
+
 def _save(step: Step, draft: Draft) -> None:
     draft.write_tensors(dict(step.tensors))
     draft.write_json({"info": dict(step.info), "edits": step.edits})
@@ -105,12 +117,11 @@ def _load(artifact: Artifact) -> Step:
     return Step(artifact.tensors(), {**stored["info"], "key": artifact.key}, stored["edits"])
 
 
-def _save_all(
-    compute: Callable[[Sequence[EditRecord]], Sequence[Step]], group: Sequence[EditRecord], draft: Draft
-) -> None:
+def _save_all(compute: Compute, group: _Group, draft: Draft) -> None:
     """Optimise the values of a group, and note what each of them took: others find them in the store for nothing."""
+    states = group.states() if group.states else None
     with costing() as cost:
-        made = compute(group)
+        made = compute(group.edits, states)
     each = {"cpu_seconds": round(cost.cpu_seconds / len(made), 3), "peak_mib": round(cost.peak_mib, 1)}
     draft.write_tensors({f"{i}.{name}": tensor for i, step in enumerate(made) for name, tensor in step.tensors.items()})
     draft.write_json({"info": [{**step.info, VALUE_COST: each} for step in made]})
@@ -136,7 +147,9 @@ def step_recipe(trial: Trial, model_id: str, method_id: str, records: Sequence[E
         before = None if found is None else found.key
         memo = ("step-key", model_id, method_id, before, *(record.id for record in group))
         if memo not in trial._memo:
-            trial._memo[memo] = _step_recipe(trial, model_id, method_id, records[:done], len(group), before)
+            trial._memo[memo] = _step_recipe(
+                trial, model_id, method_id, records[:done], len(group), before, one_by_one=batch == 1
+            )
         found = trial._memo[memo]
     if found is None:
         raise ValueError("a step makes an edit, and there is none")
@@ -144,16 +157,26 @@ def step_recipe(trial: Trial, model_id: str, method_id: str, records: Sequence[E
 
 
 def _step_recipe(
-    trial: Trial, model_id: str, method_id: str, records: Sequence[EditRecord], new: int, before: str | None
+    trial: Trial,
+    model_id: str,
+    method_id: str,
+    records: Sequence[EditRecord],
+    new: int,
+    before: str | None,
+    *,
+    one_by_one: bool,
 ) -> Recipe:
     editor = editor_of(trial, method_id, model_id)
     # A placebo has the norm of the step that it imitates, and so changes with that method's hyperparameters.
     like = imitated(method_id)
     also: dict[str, Any] = {"imitates": step_recipe(trial, model_id, like, records).key} if like else {}
-    # The value of a first edit is optimised in a group, whose members decide its last bits.
+    # A value is optimised in a group, whose members decide its last bits.
     if before is None and isinstance(editor, OptimisesValues):
         groups = {tuple(one.id for one in group): group for group in map(trial.companions, records)}
         also["companions"] = [edit_fields(one) for group in groups.values() for one in group]
+    elif one_by_one and len(others := _side_by_side(trial, model_id, method_id, records)) > 1:
+        also["companions"] = [edit_fields(chain[-1]) for chain in others]
+        also["companions_before"] = _keys_before(trial, model_id, method_id, others)
     also |= editor.recipe_fields(trial.model(model_id)) if isinstance(editor, KeysMore) else {}
     if isinstance(editor, Trains):
         also["training"] = editor.training_fields(trial.model(model_id), resources(trial, model_id))
@@ -179,37 +202,84 @@ def _step_recipe(
     )
 
 
+def _side_by_side(trial: Trial, model_id: str, method_id: str, records: Sequence[EditRecord]) -> list[list[EditRecord]]:
+    """Chains up to and with the edits whose values are optimised in one group, of which ``records`` is one."""
+    editor = editor_of(trial, method_id, model_id)
+    if isinstance(editor, OptimisesValues) and editor.values_above:
+        return trial.side_by_side(records)
+    return [list(records)]
+
+
+def _keys_before(trial: Trial, model_id: str, method_id: str, chains: Sequence[Sequence[EditRecord]]) -> list[str]:
+    """Of each chain the key of the state that its last edit is made in."""
+    return [step_recipe(trial, model_id, method_id, chain[:-1]).key for chain in chains]
+
+
 def _around(edits: Sequence[EditRecord], edit: EditRecord) -> list[EditRecord]:
     """The group of an edit within a batch: ``GROUP`` at a time."""
     start = list(edits).index(edit) // GROUP * GROUP
     return list(edits[start : start + GROUP])
 
 
-def resources(trial: Trial, model_id: str, before: str | None = None) -> Resources:
-    """What editors may ask for, backed by the store. ``before`` is the key of the state that is being edited."""
+def _group_of(
+    trial: Trial, before: str | None, edits: Sequence[EditRecord], edit: EditRecord, lockstep: _Group | None
+) -> _Group:
+    """The group of one of the edits of a step.
+
+    It is fixed by the profile's chains, not by what is asked for, so that its bits do not depend on the caller.
+    """
+    if before is None:
+        return _Group(trial.companions(edit), None)
+    return _Group(_around(edits, edit), before) if lockstep is None else lockstep
+
+
+def _lockstep(trial: Trial, model_id: str, method_id: str, records: Sequence[EditRecord]) -> _Group | None:
+    """The group of a chain's last edit among those of the chains that go on side by side with it; None if alone."""
+    chains = _side_by_side(trial, model_id, method_id, records)
+    if len(chains) == 1 or len(records) == 1:
+        return None
+
+    def states() -> list[State]:
+        return [steps(trial, model_id, method_id, chain[:-1]) for chain in chains]
+
+    return _Group([chain[-1] for chain in chains], _keys_before(trial, model_id, method_id, chains), states)
+
+
+def resources(trial: Trial, model_id: str, before: str | None = None, lockstep: _Group | None = None) -> Resources:
+    """What editors may ask for, backed by the store.
+
+    Parameters
+    ----------
+    trial, model_id
+        Whose.
+    before
+        Key of the state that is being edited.
+    lockstep
+        The edits of other chains that the values of this one are optimised with.
+    """
 
     def values(
         fields: Mapping[str, Any],
         edits: Sequence[EditRecord],
-        compute: Callable[[Sequence[EditRecord]], Sequence[Step]],
+        compute: Compute,
     ) -> list[Step]:
-        # On the clean model edits are independent of each other, and several together cost half as much each. A group
-        # is fixed by the profile's chains, not by what is asked for, so that its bits do not depend on the caller.
+        # Edits of one state, or of chains side by side, do not depend on each other, and several together cost half
+        # as much each.
         found: dict[str, Step] = {}
         for edit in edits:
             if edit.id in found:
                 continue
-            group = trial.companions(edit) if before is None else _around(edits, edit)
+            group = _group_of(trial, before, edits, edit, lockstep)
             recipe = Recipe.of(
                 "value",
                 VALUE_VERSION,
                 model=trial.model(model_id).identity.fields(),
-                edits=[edit_fields(one) for one in group],
-                before=before,
+                edits=[edit_fields(one) for one in group.edits],
+                before=group.before,
                 **fields,
             )
             artifact = trial.store.build(recipe, lambda draft, group=group: _save_all(compute, group, draft))  # type: ignore[misc]
-            found |= {one.id: _load_one(artifact, number) for number, one in enumerate(group)}
+            found |= {one.id: _load_one(artifact, number) for number, one in enumerate(group.edits)}
         return [found[edit.id] for edit in edits]
 
     return Resources(
@@ -259,7 +329,8 @@ def _job(
         before = steps(trial, model_id, method_id, earlier, batch) if state is None else state
         editor = editor_of(trial, method_id, model_id)
         key = step_recipe(trial, model_id, method_id, earlier, batch).key if earlier else None
-        loaded, given = trial.model(model_id), resources(trial, model_id, key)
+        lockstep = _lockstep(trial, model_id, method_id, records) if batch == 1 else None
+        loaded, given = trial.model(model_id), resources(trial, model_id, key, lockstep)
         with costing() as cost:
             made = editor.edit(loaded, before, records, _costed(given, cost))
         _save(dataclasses.replace(made, edits=last, info={**made.info, "cost": cost.fields()}), draft)

@@ -27,8 +27,10 @@ from editverdict.schema.specs import HubSource, PackagedFile, ProfileSpec
 from editverdict.store import Job, Store
 from editverdict.store.packaged import fetch_packaged
 
-GROUP = 4
+GROUP = 5
 """Independent edits whose values are optimised together: enough rows to keep a CPU core busy."""
+LOCKSTEP = 6
+"""Chains whose values are optimised together, edit by edit."""
 
 
 class NotHere(RuntimeError):
@@ -150,14 +152,30 @@ class Trial:
         return found
 
     def companions(self, edit: EditRecord) -> list[EditRecord]:
-        """The fixed group in which an edit's first value is optimised: neighbours in the order of all chains."""
+        """The fixed group in which an edit's first value is optimised.
+
+        Neighbours in the order of the single edits, and of the other edits in that of all chains.
+        """
         for dataset_id in self.profile.datasets:
-            ordered = [record for chain in self.chains(dataset_id) for record in chain]
+            first = self.singles(dataset_id)
+            taken = {record.id for record in first}
+            rest = [record for chain in self.chains(dataset_id) for record in chain if record.id not in taken]
+            ordered = [*first, *rest]
             for start in range(0, len(ordered), GROUP):
                 group = ordered[start : start + GROUP]
                 if edit in group:
                     return group
         return [edit]
+
+    def side_by_side(self, records: Sequence[EditRecord]) -> list[list[EditRecord]]:
+        """The beginnings of chains, as long as this one, that go on together with it; itself if it is of no chain."""
+        length = len(records)
+        for dataset_id in self.profile.datasets:
+            heads = [chain[:length] for chain in self.chains(dataset_id) if len(chain) >= length]
+            if list(records) in heads:
+                start = heads.index(list(records)) // LOCKSTEP * LOCKSTEP
+                return heads[start : start + LOCKSTEP]
+        return [list(records)]
 
     def singles(self, dataset_id: str) -> list[EditRecord]:
         """Records that are edited alone for the single-edit claims: taken in turn from all chains."""

@@ -11,7 +11,10 @@ from torch.nn import functional
 
 from editverdict.data.records import EditRecord
 from editverdict.editors import EditError
+from editverdict.editors.base import State, Step
+from editverdict.editors.deltas import installed, layer_delta
 from editverdict.editors.packed import sentences_of
+from editverdict.editors.places import Place
 from editverdict.editors.values import ValueSettings, optimise_value, optimise_values
 from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sources import LoadedModel
@@ -216,3 +219,44 @@ def test_a_context_that_names_the_subject_is_not_taken_for_the_prompt(tiny: Load
         text = template.format(edit.prompt)
         end = tiny.tokenizer(text, return_offsets_mapping=True)["offset_mapping"][at][1]
         assert text[:end].endswith("Rome") and text[end:].startswith("ville")
+
+
+def changed_below(loaded: LoadedModel, seed: int, layer: int) -> State:
+    """A state of one rank-one change of a layer's down-projection."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = loaded.sites.down_weight(layer)
+    left, right = (torch.randn(size, generator=generator) for size in weight.shape)
+    return (Step(layer_delta(loaded, layer, 0.02 * left[:, None], right[None])),)
+
+
+def test_edits_in_different_states_share_a_loop(tiny: LoadedModel) -> None:
+    """Chains side by side: each value is that of its own state, whoever else is optimised with it."""
+    settings = ValueSettings(steps=6, learning_rate=0.2, early_stop=0.0)
+    chosen = [edit_of(name) for name in list(CASES)[:3]]
+    states = [changed_below(tiny, 0, 1), (), (*changed_below(tiny, 1, 0), *changed_below(tiny, 2, 1))]
+    together = optimise_values(tiny, chosen, 1, TEMPLATES, settings, states=states)
+    for edit, state, one in zip(chosen, states, together, strict=True):
+        with installed(tiny.model, state):
+            alone = optimise_value(tiny, edit, 1, TEMPLATES, settings)
+        compare(one.trace, alone.trace)
+        torch.testing.assert_close(one.initial, alone.initial, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(one.value, alone.value, atol=2e-3, rtol=0)
+    clean = optimise_values(tiny, chosen, 1, TEMPLATES, settings)
+    assert (clean[0].initial - together[0].initial).norm() > 1e-2, "the state makes no difference"
+    assert hash_weights(tiny.model) == tiny.identity.weights
+
+
+def test_a_state_that_all_share_may_change_any_layer(tiny: LoadedModel) -> None:
+    state = changed_below(tiny, 3, 3)
+    with installed(tiny.model, state):
+        wanted = optimise_values(tiny, [edit_of("repeated")] * 2, 1, TEMPLATES, ValueSettings(steps=3))
+    found = optimise_values(tiny, [edit_of("repeated")] * 2, 1, TEMPLATES, ValueSettings(steps=3), states=[state] * 2)
+    assert all(torch.equal(one.value, other.value) for one, other in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize(("layer", "place"), [(2, "mlp"), (1, "attention+mlp")])
+def test_different_states_that_change_what_the_loop_runs(tiny: LoadedModel, layer: int, place: Place) -> None:
+    states = [changed_below(tiny, 0, layer), ()]
+    with pytest.raises(ValueError, match=f"layers.{layer}.*below layer"):
+        optimise_values(tiny, [edit_of("repeated")] * 2, 1, TEMPLATES, ValueSettings(steps=2), place, states)
+    assert hash_weights(tiny.model) == tiny.identity.weights

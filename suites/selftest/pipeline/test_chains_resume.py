@@ -77,3 +77,25 @@ def test_a_batch_is_not_its_edits_one_by_one(first: Trial, tmp_path: Path, metho
     assert len(together) == 1 and len(apart) == 4
     assert together[0].edits == done_edits(apart) == 4
     assert together[0].info["key"] not in {step.info["key"] for step in apart}
+
+
+@pytest.mark.parametrize("method", ["ROME", "MEMIT"])
+def test_chains_side_by_side_are_those_alone(first: Trial, tmp_path: Path, method: str) -> None:
+    """What is optimised together is each chain's own value up to rounding; the key says with whom it was."""
+    together = fresh(first, tmp_path / "together")
+    chains = [chain[:3] for chain in together.chains("worldfacts")]
+    assert len(together.side_by_side(chains[0])) == len(chains) > 1
+    alone = dataclasses.replace(
+        fresh(first, tmp_path / "alone"),
+        profile=first.profile.model_copy(update={"sizes": first.profile.sizes.model_copy(update={"chains": 1})}),
+    )
+    (own,) = alone.side_by_side(chains[0])
+    assert own == chains[0]
+    one, other = (steps(trial, MODEL, method, chains[0]) for trial in (together, alone))
+    for mine, theirs in zip(one[1:], other[1:], strict=True):
+        assert mine.info["key"] != theirs.info["key"]
+        for name, tensor in mine.tensors.items():
+            torch.testing.assert_close(tensor, theirs.tensors[name], rtol=2e-2, atol=2e-3)
+    built = together.store.ledger.snapshot()["value"].built
+    steps(together, MODEL, method, chains[1])
+    assert together.store.ledger.snapshot()["value"].built == built, "the other chain's values were made with the first"
