@@ -5,5 +5,6 @@ pytest_plugins = [
     "plugins.scheduler",
     "plugins.claims",
     "plugins.evidence",
+    "plugins.ledger",
     "fixtures.trial",
 ]

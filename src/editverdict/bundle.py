@@ -5,7 +5,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-PARTS = ("conftest.py", "specs", "suites/hypotheses", "suites/benchmark", "fixtures", "plugins", "reports")
+PARTS = (
+    "conftest.py",
+    "specs",
+    "suites/hypotheses",
+    "suites/benchmark",
+    "suites/consistency",
+    "fixtures",
+    "plugins",
+    "reports",
+)
 """What `editverdict init` unfolds."""
 PYTEST_INI = """\
 [pytest]

@@ -131,6 +131,26 @@ def _report(run_dir: Path) -> int:
 
 
 @app.command()
+def audit(
+    tables: Annotated[Path, typer.Argument(help="Folder of tables as CSV files, shaped like the paper's.")],
+    reach: Annotated[bool, typer.Option("--reach", help="Also say which columns no rule reaches.")] = False,
+) -> None:
+    """Hold printed tables against the rules of arithmetic; exit 1 if two printed statements cannot both hold."""
+    from editverdict import bundle
+    from editverdict.ledger.audit import audit as hold
+    from editverdict.ledger.report import report_lines
+    from editverdict.ledger.rules import read_rules
+    from editverdict.ledger.tables import read_tables_of
+
+    specs = bundle.root() / "specs"
+    ledger = read_tables_of(tables, specs / "paper")
+    audited = hold(read_rules(specs / "consistency"), ledger)
+    for line in report_lines(ledger, audited, reach=reach):
+        say(line)
+    raise typer.Exit(1 if any(one.verdict == "inconsistent" for one in audited) else 0)
+
+
+@app.command()
 def judge(results: Path) -> None:
     """Decide every case of a results.jsonl again from its stored numbers, without any model."""
     from editverdict.inference.results import read_rows, rejudge

@@ -24,10 +24,16 @@ ROOMS = (
     "geometry",
     "evaluation",
     "inference",
+    "ledger",
     "pipeline",
     "reporting",
 )
-ONLY = {"geometry": {"numerics"}, "inference": {"numerics"}, "reporting": {"inference"}}
+ONLY = {
+    "geometry": {"numerics"},
+    "inference": {"numerics"},
+    "ledger": {"schema", "numerics", "inference"},
+    "reporting": {"inference", "ledger"},
+}
 OUTSIDE = {"__init__.py", "bundle.py", "cli.py", "__main__.py"}
 COMPUTING = {"torch", "numpy", "scipy", "transformers", "sentence_transformers", "faiss", "matplotlib", "editverdict"}
 

@@ -1,0 +1,1 @@
+"""The paper's ledger: its printed tables as data, and rules that its arithmetic must obey."""

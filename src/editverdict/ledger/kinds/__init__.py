@@ -1,0 +1,1 @@
+"""Kinds of rules, one module per family; every module here is read."""
