@@ -53,6 +53,24 @@ def first_order_remainder(change: Tensor, tangent: Tensor) -> float:
     return _norms(change - tangent, change, "the change")
 
 
+def squares_by_block(change: Tensor, prediction: Tensor, block: Tensor, n_blocks: int) -> Tensor:
+    """Squared Frobenius norms of ``change - prediction`` and of ``change``, block of samples by block: [n_blocks, 2].
+
+    Their sums over the blocks give the remainder (with twice the change and the doubled one: the homogeneity gap), and
+    the sums without one block what it would be on the other samples.
+
+    Parameters
+    ----------
+    change, prediction
+        ``[m, d]``.
+    block
+        ``[m]`` integers from 0 to ``n_blocks`` - 1.
+    """
+    change, prediction = _as_pair(change, prediction)
+    rows = torch.stack([(change - prediction).square().sum(1), change.square().sum(1)], dim=1)
+    return rows.new_zeros(n_blocks, 2).index_add_(0, block.to(rows.device), rows)
+
+
 def homogeneity_gap(change: Tensor, doubled: Tensor) -> float:
     """``|dh(2 dW) - 2 dh(dW)|_F / |2 dh(dW)|_F``.
 

@@ -33,6 +33,16 @@ ESTIMATION_KEY = "estimation"
 
 
 @dataclass(frozen=True)
+class Shared:
+    """An error that all units have in common, e.g. because every edit was measured on the same texts."""
+
+    error: float
+    """Standard error of the mean over units that it causes."""
+    dof: int
+    """Degrees of freedom that it was estimated with."""
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A number, its interval and what both stand on."""
 
@@ -53,12 +63,16 @@ class Estimate:
     """Seeds only: 5th and 95th percentile of the seeds; shown, never judged."""
     bounds: Interval | None = None
     """What the quantity cannot leave (a correlation: -1 and 1); the interval is cut there."""
+    shared: Shared | None = None
+    """What the units' spread does not show, because they have it in common."""
 
     def record(self) -> dict[str, Any]:
         """What is needed beside the units to compute the interval again; belongs in ``Row.descriptive``."""
         # Lists, not tuples: a row must read back equal to what was written.
         bias = list(self.bias) if isinstance(self.bias, tuple) else self.bias
         record = {"method": self.method, "resolution": self.resolution, "bias": bias}
+        if self.shared is not None:
+            record["shared"] = [self.shared.error, self.shared.dof]
         return record if self.bounds is None else record | {"bounds": list(self.bounds)}
 
     def within(self, bounds: Interval) -> Estimate:
@@ -75,7 +89,7 @@ def missing(level: float = LEVEL, note: str = "no data") -> Estimate:
 
 
 @lru_cache(maxsize=256)
-def t_quantile(level: float, dof: int) -> float:
+def t_quantile(level: float, dof: float) -> float:
     """Half-width of a two-sided interval of that level, in standard errors.
 
     Raises
@@ -104,8 +118,40 @@ def standard_error(units: Sequence[float], resolution: float = 0.0) -> float:
     return max(math.sqrt(variance), resolution / math.sqrt(12.0)) / math.sqrt(len(units))
 
 
+def total_error(units: Sequence[float], resolution: float = 0.0, shared: Shared | None = None) -> tuple[float, float]:
+    """Standard error of the mean of at least two units and its degrees of freedom.
+
+    A shared error adds its variance, and the degrees of freedom are those of the sum (Welch and Satterthwaite).
+    """
+    own, dof = standard_error(units, resolution), len(units) - 1
+    if shared is None or shared.error == 0.0:
+        return own, dof
+    total = own**2 + shared.error**2
+    return math.sqrt(total), total**2 / (own**4 / dof + shared.error**4 / shared.dof)
+
+
+def shared_error(leave_one_out: Sequence[float]) -> Shared:
+    """What a sample that all units are measured on adds, by deleting its blocks in turn (jackknife).
+
+    Parameters
+    ----------
+    leave_one_out
+        The mean over units without block b, for each of at least two blocks.
+    """
+    _require_finite(leave_one_out, "leave-one-out values")
+    count, centre = len(leave_one_out), mean_of(leave_one_out)
+    if count < 2:
+        raise ValueError(f"the error of a sample takes at least two blocks of it, found {count}")
+    variance = (count - 1) / count * math.fsum((value - centre) ** 2 for value in leave_one_out)
+    return Shared(math.sqrt(variance), count - 1)
+
+
 def t_interval(
-    units: Sequence[float], level: float = LEVEL, resolution: float = 0.0, bias: float | Interval | None = None
+    units: Sequence[float],
+    level: float = LEVEL,
+    resolution: float = 0.0,
+    bias: float | Interval | None = None,
+    shared: Shared | None = None,
 ) -> Estimate:
     """Mean over units with a two-sided Student t interval, n - 1 degrees of freedom.
 
@@ -121,13 +167,15 @@ def t_interval(
     bias
         Estimated bias that all units share (estimate minus truth), e.g. of a basis that they are all read in, or the
         range of several readings; the interval is the hull of itself and of itself moved by ``-bias``.
+    shared
+        Error that all units have in common; see :func:`total_error`.
 
     Raises
     ------
     ValueError
         Some units are not finite; level or resolution is out of range.
     """
-    return _estimate(units, None, level, "t", resolution, bias)
+    return _estimate(units, None, level, "t", resolution, bias, shared)
 
 
 def jackknife_interval(
@@ -360,8 +408,15 @@ def replayed(
         method,
         float(record.get("resolution", 0.0)),
         (float(min(bias)), float(max(bias))) if isinstance(bias, list) else bias,
+        shared_of(record),
     )
     return found if bounds is None else found.within((float(bounds[0]), float(bounds[1])))
+
+
+def shared_of(record: Mapping[str, Any]) -> Shared | None:
+    """The shared error that :meth:`Estimate.record` kept."""
+    found = record.get("shared")
+    return Shared(float(found[0]), int(found[1])) if found else None
 
 
 def _estimate(
@@ -371,6 +426,7 @@ def _estimate(
     method: Method,
     resolution: float,
     bias: float | Interval | None,
+    shared: Shared | None = None,
 ) -> Estimate:
     """Interval around ``value`` (default: the mean), hulled with its copies moved by :func:`bias_shifts`."""
     _require_finite(units, "units")
@@ -385,10 +441,11 @@ def _estimate(
     if len(kept) < needed:
         note = f"{len(kept)} unit{'' if len(kept) == 1 else 's'}: no interval"
         return Estimate(centre, None, level, len(kept), kept, method, note, resolution, bias)
-    half = t_quantile(level, len(kept) - 1) * standard_error(kept, resolution)
+    error, dof = total_error(kept, resolution, shared)
+    half = t_quantile(level, dof) * error
     shifts = bias_shifts(bias)
     interval = (centre - half + min(shifts), centre + half + max(shifts))
-    return Estimate(centre, interval, level, len(kept), kept, method, None, resolution, bias)
+    return Estimate(centre, interval, level, len(kept), kept, method, None, resolution, bias, shared=shared)
 
 
 def _require_finite(values: Sequence[float], what: str) -> None:

@@ -16,7 +16,7 @@ from scipy import stats
 
 from editverdict.inference import regions
 from editverdict.inference.corrections import holm
-from editverdict.inference.intervals import ESTIMATION_KEY, bias_shifts, standard_error, t_quantile
+from editverdict.inference.intervals import ESTIMATION_KEY, bias_shifts, shared_of, t_quantile, total_error
 from editverdict.inference.rows import Row
 
 
@@ -43,8 +43,7 @@ def case_p_values(row: Row) -> CasePValues:
     """
     if not _decided_by_interval(row):
         return CasePValues(1.0, 1.0)
-    centres, error = _centres_and_error(row)
-    dof = row.n_units - 1
+    centres, error, dof = _centres_and_error(row)
     region = row.expected
     if region.op == "within":
         low, high = regions.ends(region)
@@ -91,20 +90,20 @@ def _decided_by_interval(row: Row) -> bool:
     return row.verdict in ("supported", "refuted") or (row.verdict == "inconclusive" and row.margin_to_flip is not None)
 
 
-def _centres_and_error(row: Row) -> tuple[tuple[float, ...], float]:
+def _centres_and_error(row: Row) -> tuple[tuple[float, ...], float, float]:
     record = row.descriptive.get(ESTIMATION_KEY)
     estimate, interval = row.estimate, row.interval
     if estimate is None or interval is None:
         raise ValueError(f"row {row.case} has no interval")
     if isinstance(record, dict) and len(row.units) >= 2:
         centres = tuple(estimate + shift for shift in bias_shifts(record.get("bias")))
-        return centres, standard_error(row.units, float(record.get("resolution", 0.0)))
+        return centres, *total_error(row.units, float(record.get("resolution", 0.0)), shared_of(record))
     # Without the record of how the interval arose, the stored interval itself is the evidence.
     half = (interval[1] - interval[0]) / 2
-    return (interval[0] + half,), half / t_quantile(row.level, row.n_units - 1)
+    return (interval[0] + half,), half / t_quantile(row.level, row.n_units - 1), row.n_units - 1
 
 
-def _upper(distance: float, error: float, dof: int, *, strict: bool) -> float:
+def _upper(distance: float, error: float, dof: float, *, strict: bool) -> float:
     """P(T >= distance / error); without any spread, certainty, where ``strict`` says on which side an edge falls."""
     if error == 0.0 or math.isinf(distance):
         reached = distance > 0 or (distance == 0 and not strict)

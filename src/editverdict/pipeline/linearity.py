@@ -7,20 +7,22 @@ two sides of a remainder must differ by the edit and by nothing else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from editverdict.capture.passes import full_pass, tail_pass
+from editverdict.capture.passes import full_pass, row_texts, tail_pass
 from editverdict.capture.tangents import tangent_pass
 from editverdict.capture.texts import TextSample, TokenBatch
 from editverdict.editors.base import State
 from editverdict.editors.deltas import PurityError, installed, touched
 from editverdict.geometry.checks import check_paired
-from editverdict.geometry.linearity import first_order_remainder, homogeneity_gap
+from editverdict.geometry.linearity import first_order_remainder, homogeneity_gap, squares_by_block
 from editverdict.geometry.perturbation import rms_centred
 from editverdict.models.attention import EAGER, eager_attention
 from editverdict.models.sources import LoadedModel
@@ -29,7 +31,7 @@ from editverdict.pipeline.edits import state_key
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
-VERSION = 1
+VERSION = 2
 ROUNDING = 1e-3
 """Relative difference between many times an edit and the edit many times over up to which they are one direction."""
 TOKENS = 384
@@ -50,13 +52,26 @@ class Linearity:
     """RMS |dh| over RMS |h| (centred) of these samples."""
     checks: dict[str, tuple[bool, str]]
     """Pairing at the first and the last layer."""
+    blocks: dict[str, dict[int, list[tuple[float, float]]]]
+    """Of remainder, homogeneity and gross per layer: squares of numerator and denominator per block of texts."""
     key: str
+
+    def without(self, what: str, block: int) -> dict[int, float | None]:
+        """The same as if a block of texts had not been there; None where nothing changes in the others."""
+        found: dict[int, float | None] = {}
+        for layer, squares in self.blocks[what].items():
+            top, bottom = (math.fsum(s[i] for n, s in enumerate(squares) if n != block) for i in (0, 1))
+            found[layer] = math.sqrt(top / bottom) if bottom > 0.0 else None
+        return found
 
 
 @dataclass(frozen=True)
 class _Part:
     """The samples, as the unedited model sees them from one layer on."""
 
+    block: Tensor
+    """[m] block of texts of each sample."""
+    n_blocks: int
     batches: list[TokenBatch]
     lower: list[Tensor]
     states: dict[int, Tensor]
@@ -98,7 +113,9 @@ def _part(trial: Trial, model_id: str, start: int, layers: Sequence[int]) -> _Pa
         with eager_attention(loaded.model):
             full_pass(loaded, batches, lambda _batch, seen: lower.append(seen["in", start]), layer_inputs=[start])
             states = tail_pass(loaded, batches, lower, start, layers)
-        trial._memo[memo] = _Part(batches, lower, states)
+        sample = linear_sample(trial, model_id)
+        block = torch.tensor([sample.block_of(int(text)) for text in row_texts(batches)])
+        trial._memo[memo] = _Part(block, sample.n_blocks, batches, lower, states)
     found: _Part = trial._memo[memo]
     return found
 
@@ -157,7 +174,7 @@ def _tangents_of_gross(
 def _produce(trial: Trial, model_id: str, state: State, gross: float | None, doubled: bool, draft: Draft) -> None:
     loaded = trial.model(model_id)
     start = _start(loaded, state)
-    record: dict[str, dict[str, object]] = {"remainder": {}, "homogeneity": {}, "gross": {}, "size": {}, "checks": {}}
+    record: dict[str, Any] = {"remainder": {}, "homogeneity": {}, "gross": {}, "size": {}, "checks": {}, "blocks": {}}
     if start is None:
         draft.write_json(record)
         return
@@ -172,8 +189,12 @@ def _produce(trial: Trial, model_id: str, state: State, gross: float | None, dou
     def note(
         what: str, measure: Callable[[Tensor, Tensor], float], own: dict[int, Tensor], to: Mapping[int, Tensor]
     ) -> None:
+        blocks: dict[str, list[list[float]]] = {}
         for layer in layers:
             record[what][str(layer)] = measure(own[layer], to[layer].cpu()) if bool(own[layer].any()) else None
+            change = 2.0 * own[layer] if measure is homogeneity_gap else own[layer]
+            blocks[str(layer)] = squares_by_block(change, to[layer].cpu(), part.block, part.n_blocks).tolist()
+        record["blocks"][what] = blocks
 
     once, deltas = changes(1.0)
     tangents = _tangents(loaded, part, start, deltas)
@@ -211,9 +232,14 @@ def linearity_recipe(trial: Trial, model_id: str, state: State, gross: float | N
 
 def _read(artifact: Artifact) -> Linearity:
     record = artifact.json()
-    by_layer = {what: {int(n): v for n, v in record[what].items()} for what in record if what != "checks"}
+    apart = ("checks", "blocks")
+    by_layer = {what: {int(n): v for n, v in record[what].items()} for what in record if what not in apart}
     checks = {n: (bool(ok), str(detail)) for n, (ok, detail) in record["checks"].items()}
-    return Linearity(**by_layer, checks=checks, key=artifact.key)
+    blocks = {
+        what: {int(n): [(float(a), float(b)) for a, b in squares] for n, squares in own.items()}
+        for what, own in record["blocks"].items()
+    }
+    return Linearity(**by_layer, checks=checks, blocks=blocks, key=artifact.key)
 
 
 def linearities(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from editverdict.inference.claims import claim_verdict, generality_of, stands_on
-from editverdict.inference.intervals import Estimate, jackknife_interval, t_interval
+from editverdict.inference.intervals import Estimate, Shared, jackknife_interval, t_interval
 from editverdict.inference.pvalues import alpha, case_p_values, family_p_values
 from editverdict.inference.rows import Region, Row
 
@@ -183,16 +183,22 @@ def test_p_values_agree_with_scipy(make_row: Any) -> None:
     threshold=st.floats(-3, 3).map(lambda x: round(x, 3)),
     op=st.sampled_from([">=", ">", "<=", "<", "within"]),
     bias=st.sampled_from([None, 0.1, -0.3, (-0.2, 0.1)]),
+    shared=st.sampled_from([None, Shared(0.4, 3)]),
 )
 def test_p_values_agree_with_the_interval(
-    make_row: Any, units: list[float], threshold: float, op: str, bias: float | tuple[float, float] | None
+    make_row: Any,
+    units: list[float],
+    threshold: float,
+    op: str,
+    bias: float | tuple[float, float] | None,
+    shared: Shared | None,
 ) -> None:
     region = (
         Region(op="within", low=threshold - 1, high=threshold + 1)
         if op == "within"
         else Region.model_validate({"op": op, "threshold": threshold})
     )
-    estimate = t_interval(units)
+    estimate = t_interval(units, shared=shared)
     if bias is not None:
         mean = float(np.mean(units))
         estimate = jackknife_interval(mean, [(mean * len(units) - u) / (len(units) - 1) for u in units], bias=bias)

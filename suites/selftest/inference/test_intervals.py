@@ -239,3 +239,42 @@ def test_replay_needs_a_record() -> None:
     assert iv.replayed((1.0, 2.0), 1.5, 0.99, None) is None
     assert iv.replayed((), 1.5, 0.99, {"method": "t"}) is None
     assert iv.replayed((1.0, 2.0), 1.5, 0.99, {"method": "tarot"}) is None
+
+
+def test_an_error_that_all_units_share_widens_the_interval() -> None:
+    units = [1.0, 2.0, 3.0, 4.0]
+    alone, both = iv.t_interval(units), iv.t_interval(units, shared=iv.Shared(0.5, 9))
+    error, dof = iv.total_error(units, 0.0, iv.Shared(0.5, 9))
+    own = iv.standard_error(units)
+    assert error == pytest.approx(math.hypot(own, 0.5)) and alone.value == both.value
+    assert dof == pytest.approx(error**4 / (own**4 / 3 + 0.5**4 / 9))
+    assert both.interval[1] - both.value == pytest.approx(stats.t.ppf(0.995, dof) * error)
+    assert (
+        iv.total_error(units) == (own, 3) and iv.t_interval(units, shared=iv.Shared(0.0, 9)).interval == alone.interval
+    )
+
+
+def test_intervals_of_units_on_common_texts_cover() -> None:
+    """Edits and texts both vary: without the texts' share the interval covers far too seldom, with it as it says."""
+    rng = np.random.default_rng(0)
+    hits = {"alone": 0, "both": 0}
+    worlds = 600
+    for _ in range(worlds):
+        edits, texts = rng.normal(size=(20, 1)), 3.0 * rng.normal(size=(1, 20))
+        values = edits + texts + rng.normal(size=(20, 20))
+        units = values.mean(1).tolist()
+        shared = iv.shared_error([float(np.delete(values, block, 1).mean()) for block in range(20)])
+        for name, one in (("alone", iv.t_interval(units)), ("both", iv.t_interval(units, shared=shared))):
+            hits[name] += one.interval[0] <= 0.0 <= one.interval[1]
+    assert hits["alone"] / worlds < 0.9 and 0.975 <= hits["both"] / worlds <= 1.0
+
+
+def test_a_shared_error_takes_two_blocks() -> None:
+    with pytest.raises(ValueError, match="at least two blocks"):
+        iv.shared_error([1.0])
+
+
+def test_a_shared_error_is_replayed() -> None:
+    one = iv.t_interval([1.0, 2.0, 4.0], shared=iv.Shared(0.25, 5))
+    again = iv.replayed(one.units, one.value, one.level, json.loads(json.dumps(one.record())))
+    assert again is not None and again.interval == one.interval and again.shared == one.shared

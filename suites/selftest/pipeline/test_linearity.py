@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -211,3 +212,20 @@ def test_the_samples_are_whole_texts_of_the_paired_subset(own: Trial) -> None:
     assert part.ids == whole.ids[: part.n_texts] and part.n_tokens >= linearity.TOKENS > part.n_tokens - len(
         part.ids[-1]
     )
+
+
+def test_without_a_block_is_the_remainder_on_the_other_texts(own: Trial) -> None:
+    trial, loaded = on(own, "rehearsal-llama")
+    state = rank_one(loaded, 1, 0.3)
+    found = measured(trial, loaded, state, gross=3.0)
+    n_blocks = linear_sample(trial, loaded.spec.id).n_blocks
+    assert n_blocks > 2 and set(found.blocks) == {"remainder", "homogeneity", "gross"}
+    for what in found.blocks:
+        whole = getattr(found, what)
+        assert found.without(what, n_blocks) == pytest.approx(whole, rel=1e-9), "no block is left out"
+        for layer in (2, 3):
+            squares = found.blocks[what][layer]
+            assert len(squares) == n_blocks and all(bottom > 0 for _, bottom in squares)
+            ratios = [math.sqrt(top / bottom) for top, bottom in squares]
+            assert min(ratios) < whole[layer] < max(ratios)
+            assert found.without(what, ratios.index(max(ratios)))[layer] < whole[layer]
