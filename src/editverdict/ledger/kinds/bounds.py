@@ -150,7 +150,7 @@ def mean_with_count(scope: Scope) -> Iterator[Finding]:
         size = partner(scope, line, own.on, own.size)
         if size is None:
             continue
-        mean, low, high, above = (cell.range for cell in cells)
+        low, high, above = (cell.range for cell in cells[1:])
         d, n = size[0].value, above.low
         if not 0 < n < d:
             continue

@@ -13,6 +13,7 @@ from editverdict.ledger.findings import Finding, Verdict
 from editverdict.ledger.joins import partner, rows, with_partner
 from editverdict.ledger.ranges import Range
 from editverdict.ledger.rules import Scope, Settings, kind
+from editverdict.ledger.tables import Cell, Line
 
 
 class ScaleSettings(Settings):
@@ -62,6 +63,19 @@ class LeastSettings(Settings):
     small: float
 
 
+def _mostly_above(scope: Scope, own: LeastSettings) -> Iterator[tuple[Line, list[Cell], float]]:
+    """Row, cells (mean, std, count, largest singular value, dimension), and directions that are not above 1."""
+    for line, norm in rows(scope, own.mean, own.std):
+        count = partner(scope, line, own.on, own.above)
+        top = partner(scope, line, own.spectrum_on, own.top)
+        size = partner(scope, line, own.size_on, own.size)
+        if count is None or top is None or size is None:
+            continue
+        below = size[0].value - count[0].value
+        if 0 <= below <= own.most_below:
+            yield line, [*norm, *count, *top, *size], below
+
+
 @kind("least-relative-change", LeastSettings)
 def least_relative_change(scope: Scope) -> Iterator[Finding]:
     """How large a change is at least, beside the states that it changes.
@@ -69,27 +83,62 @@ def least_relative_change(scope: Scope) -> Iterator[Finding]:
     ``R_k > 1`` in all but j directions says ``E c_k^2 >= sigma_k^2 / n`` there (a mean of squares is no less than the
     square of a mean), and the other j have at most ``sigma_1^2 / n`` each. So the states' mean square is at most
     ``E|dh|^2 + j sigma_1^2 / n``, and the root mean square of the change at least
-    ``1 / sqrt(1 + j (sigma_1^2 / n) / E|dh|^2)`` times theirs.
+    ``1 / sqrt(1 + j (sigma_1^2 / n) / E|dh|^2)`` times theirs. (Not so if ``R_k`` were a maximum over samples.)
     """
     own: LeastSettings = scope.settings
-    for line, (mean, std) in rows(scope, own.mean, own.std):
-        count = partner(scope, line, own.on, own.above)
-        top = partner(scope, line, own.spectrum_on, own.top)
-        size = partner(scope, line, own.size_on, own.size)
-        if count is None or top is None or size is None:
-            continue
-        below = size[0].value - count[0].value
-        if not 0 <= below <= own.most_below:
-            continue
-        square = mean.range.low ** 2 + std.range.low ** 2
-        leading = top[0].range.high ** 2 / own.samples
+    for line, cells, below in _mostly_above(scope, own):
+        mean, std, count, top, size = cells
+        square = mean.range.low**2 + std.range.low**2
+        leading = top.range.high**2 / own.samples
         least = 1.0 / math.sqrt(1.0 + below * leading / square) if square > 0 else 0.0
         verdict: Verdict = scope.rule.broken if least > own.small else "consistent"
         yield scope.finding(
             verdict,
-            [mean, std, *count, *top, *size],
+            cells,
             expected=f"at most {own.small:g} of the states' own size",
-            found=f"at least {least:.2f} of it, by {own.above} {count[0].text} of {size[0].text}",
+            found=f"at least {least:.2f} of it, by {own.above} {count.text} of {size.text}",
+            row=line.label,
+        )
+
+
+class RankSettings(LeastSettings):
+    """The same, and the column of the effective rank."""
+
+    rank: str
+
+
+def entropy_at_most(share: float, d: float) -> float:
+    """Exp of the entropy of d shares of which one is at least ``share``: the others are equal at best."""
+    if share <= 1.0 / d:
+        return d
+    rest = 1.0 - share
+    entropy = -share * math.log(share) - (rest * math.log(rest / (d - 1.0)) if rest > 0 else 0.0)
+    return math.exp(entropy)
+
+
+@kind("effective-rank-of-energies", RankSettings)
+def effective_rank_of_energies(scope: Scope) -> Iterator[Finding]:
+    """Whether a printed effective rank can be one of the energies ``sigma_k^2``.
+
+    By the bound of :func:`least_relative_change`, ``sum sigma_k^2 / sigma_1^2 <= n E|dh|^2 / sigma_1^2 + j``: the
+    leading direction has a least share of the energy, which bounds the exponential of the entropy of the shares; their
+    participation ratio is no larger than that.
+    """
+    own: RankSettings = scope.settings
+    for line, cells, below in _mostly_above(scope, own):
+        mean, std, _, top, size = cells
+        rank = partner(scope, line, own.spectrum_on, own.rank)
+        if rank is None:
+            continue
+        square = mean.range.high**2 + std.range.high**2
+        energy = square * own.samples / top.range.low**2 + below
+        most = entropy_at_most(min(1.0 / energy, 1.0), size.value)
+        verdict: Verdict = scope.rule.broken if rank[0].range.low > most else "consistent"
+        yield scope.finding(
+            verdict,
+            [*cells, *rank],
+            expected=f"at most {most:.0f}, if it is one of sigma^2",
+            found=f"{rank[0].text}, with at least {100 / energy:.0f} % of the energy in one direction",
             row=line.label,
         )
 
@@ -109,7 +158,7 @@ class ComponentSettings(Settings):
     samples: float
 
 
-def _component(scope: Scope, own: ComponentSettings) -> Iterator[tuple[str, list, Range]]:  # type: ignore[type-arg]
+def _component(scope: Scope, own: ComponentSettings) -> Iterator[tuple[str, list[Cell], Range]]:
     """Label, cells (ratio, mean, std, smallest singular value, dimension) and ``R_max sigma_min / sqrt(n)``."""
     for line, cells in rows(scope, own.ratio):
         norm = partner(scope, line, own.on, own.mean, own.std)

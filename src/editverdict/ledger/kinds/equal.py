@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Literal
 
+from pydantic import Field
+
 from editverdict.ledger.findings import Finding, Verdict, compared
 from editverdict.ledger.joins import common_label, groups, partner, rows
 from editverdict.ledger.ranges import Range
@@ -21,9 +23,9 @@ class Column(Spec):
 
     first: str
     second: str
-    first_keys: dict[str, str] = {}
+    first_keys: dict[str, str] = Field(default_factory=dict)
     """Rows of the first table that are meant (e.g. ``metric: rel``)."""
-    second_keys: dict[str, str] = {}
+    second_keys: dict[str, str] = Field(default_factory=dict)
 
 
 class Joined(Settings):
@@ -32,11 +34,11 @@ class Joined(Settings):
     on: dict[str, str]
     """Key of the first table -> key of the second."""
     columns: tuple[Column, ...]
-    first: dict[str, tuple[str, ...]] = {}
+    first: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Key -> values: only these rows of the first table."""
-    second: dict[str, tuple[str, ...]] = {}
-    names: dict[str, dict[str, str]] = {}
-    """Key of the first table -> {its value there: the value in the second table}, where they are spelled differently."""
+    second: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    names: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Key of the first table -> {its value there: the value in the second table}, where the spelling differs."""
 
 
 def _wanted(line: Line, keys: Mapping[str, str], among: Mapping[str, Sequence[str]]) -> bool:
@@ -47,7 +49,7 @@ def _pairs(scope: Scope, own: Joined) -> Iterator[tuple[Line, Line, Cell, Cell]]
     """Cells of the first and the second table that correspond and hold numbers."""
     here, there = (scope.ledger[number].lines for number in scope.tables[:2])
     for column in own.columns:
-        known: dict[tuple[str, ...], list[Line]] = {}
+        known: dict[tuple[str, ...], list[Line]] = Field(default_factory=dict)
         for line in there:
             if _wanted(line, column.second_keys, own.second):
                 known.setdefault(tuple(line.keys[key] for key in own.on.values()), []).append(line)
@@ -120,7 +122,7 @@ class NearSettings(Joined):
 def near_between_tables(scope: Scope) -> Iterator[Finding]:
     """Two tables that should differ and print nearly the same: one finding for all rows of the keys ``per``."""
     own: NearSettings = scope.settings
-    found: dict[tuple[str, ...], list[tuple[Cell, Cell]]] = {}
+    found: dict[tuple[str, ...], list[tuple[Cell, Cell]]] = Field(default_factory=dict)
     for line, _, one, two in _pairs(scope, own):
         found.setdefault(tuple(line.keys[key] for key in own.per), []).append((one, two))
     for shared, pairs in found.items():
@@ -150,7 +152,7 @@ def one_value(scope: Scope) -> Iterator[Finding]:
     """A property of a model (its width, say) is the same number wherever it is printed: that of most rows."""
     own: OneValueSettings = scope.settings
     for column in own.columns:
-        found: dict[tuple[str, ...], list[tuple[Line, Cell]]] = {}
+        found: dict[tuple[str, ...], list[tuple[Line, Cell]]] = Field(default_factory=dict)
         for line, cells in rows(scope, column):
             found.setdefault(tuple(line.keys.get(key, "") for key in own.per), []).append((line, cells[0]))
         for members in found.values():
@@ -159,9 +161,7 @@ def one_value(scope: Scope) -> Iterator[Finding]:
                 expected = Range.exactly(usual)
                 verdict: Verdict = "consistent" if cell.range.meets(expected) else scope.rule.broken
                 bound = (cell,) if len(members) > 2 and verdict == "consistent" else ()
-                yield scope.finding(
-                    verdict, (cell,), expected=expected, found=cell.text, row=line.label, binding=bound
-                )
+                yield scope.finding(verdict, (cell,), expected=expected, found=cell.text, row=line.label, binding=bound)
 
 
 class AlikeSettings(Settings):
@@ -241,7 +241,7 @@ class SharedFactorSettings(Settings):
     column: str
     columns: dict[str, float]
     """Column of this table -> relative tolerance within which the rows must agree first."""
-    beside: dict[str, float] = {}
+    beside: dict[str, float] = Field(default_factory=dict)
     """The same for columns of the table beside this one."""
     on: tuple[str, ...] = ()
     scale: str = ""

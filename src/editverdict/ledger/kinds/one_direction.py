@@ -104,11 +104,11 @@ def _rests(scope: Scope, own: RestSettings) -> list[Rest]:
 
 
 def _pooled(rests: Sequence[Rest]) -> tuple[float, float, int]:
-    """Mean over rows that print different numbers, each counted once, its standard error, and how many they are.
+    """Mean over rows, its standard error, and how many rows they are.
 
-    Unweighted: weights by the digits would hand the result to one row.
+    Rows of a table that print the same numbers count once. Unweighted: weights by the digits would hand the result to one row.
     """
-    distinct = {(one.cells[0].value, one.cells[1].value, one.cells[3].value): one for one in rests}
+    distinct = {(one.cells[0].table, one.cells[0].value, one.cells[1].value): one for one in rests}
     values = [one.middle for one in distinct.values()]
     return float(np.mean(values)), math.hypot(*(one.error for one in distinct.values())) / len(values), len(values)
 

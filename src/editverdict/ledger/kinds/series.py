@@ -117,18 +117,21 @@ def two_valued(scope: Scope) -> Iterator[Finding]:
         above = [cell.value > cut for cell in cells]
         switches = sum(a != b for a, b in pairwise(above))
         two = gap >= own.gap and gap >= own.times * spread and switches >= own.switches
-        sides = [[line.keys[own.along] for line, up in zip(lines, above, strict=True) if up is side] for side in (0, 1)]
+        sides = [
+            [line.keys[own.along] for line, up in zip(lines, above, strict=True) if up == side]
+            for side in (False, True)
+        ]
         found = f"largest gap {gap:.3g}, {switches} changes over it"
         if two:
             found = (
-                f"{min(low):g} to {max(low):g} at {own.along} {','.join(sides[0])}; "
-                f"{min(high):g} to {max(high):g} at {','.join(sides[1])}"
+                f"{min(low):g} to {max(low):g} at {own.along} {','.join(below)}; "
+                f"{min(high):g} to {max(high):g} at {','.join(over)}"
             )
         verdict: Verdict = scope.rule.broken if two else "consistent"
         yield scope.finding(verdict, cells, expected=f"drift along {own.along}", found=found, row=label)
 
 
-class FlatSettings(AlongSettings):
+class MovesSettings(AlongSettings):
     """When a series counts as not moving at all."""
 
     within: float
@@ -138,10 +141,10 @@ class FlatSettings(AlongSettings):
     """Only series between these ends count: others sit at a limit of the scale."""
 
 
-@kind("flat", FlatSettings)
-def flat(scope: Scope) -> Iterator[Finding]:
+@kind("moves", MovesSettings)
+def moves(scope: Scope) -> Iterator[Finding]:
     """A series that should move, and has one value throughout."""
-    own: FlatSettings = scope.settings
+    own: MovesSettings = scope.settings
     for label, _, cells in _series(scope, own):
         values = [cell.value for cell in cells]
         still = max(values) - min(values) <= own.within * (1 + 1e-9)
