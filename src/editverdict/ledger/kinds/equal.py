@@ -49,7 +49,7 @@ def _pairs(scope: Scope, own: Joined) -> Iterator[tuple[Line, Line, Cell, Cell]]
     """Cells of the first and the second table that correspond and hold numbers."""
     here, there = (scope.ledger[number].lines for number in scope.tables[:2])
     for column in own.columns:
-        known: dict[tuple[str, ...], list[Line]] = Field(default_factory=dict)
+        known: dict[tuple[str, ...], list[Line]] = {}
         for line in there:
             if _wanted(line, column.second_keys, own.second):
                 known.setdefault(tuple(line.keys[key] for key in own.on.values()), []).append(line)
@@ -122,7 +122,7 @@ class NearSettings(Joined):
 def near_between_tables(scope: Scope) -> Iterator[Finding]:
     """Two tables that should differ and print nearly the same: one finding for all rows of the keys ``per``."""
     own: NearSettings = scope.settings
-    found: dict[tuple[str, ...], list[tuple[Cell, Cell]]] = Field(default_factory=dict)
+    found: dict[tuple[str, ...], list[tuple[Cell, Cell]]] = {}
     for line, _, one, two in _pairs(scope, own):
         found.setdefault(tuple(line.keys[key] for key in own.per), []).append((one, two))
     for shared, pairs in found.items():
@@ -152,7 +152,7 @@ def one_value(scope: Scope) -> Iterator[Finding]:
     """A property of a model (its width, say) is the same number wherever it is printed: that of most rows."""
     own: OneValueSettings = scope.settings
     for column in own.columns:
-        found: dict[tuple[str, ...], list[tuple[Line, Cell]]] = Field(default_factory=dict)
+        found: dict[tuple[str, ...], list[tuple[Line, Cell]]] = {}
         for line, cells in rows(scope, column):
             found.setdefault(tuple(line.keys.get(key, "") for key in own.per), []).append((line, cells[0]))
         for members in found.values():

@@ -106,7 +106,8 @@ def _rests(scope: Scope, own: RestSettings) -> list[Rest]:
 def _pooled(rests: Sequence[Rest]) -> tuple[float, float, int]:
     """Mean over rows, its standard error, and how many rows they are.
 
-    Rows of a table that print the same numbers count once. Unweighted: weights by the digits would hand the result to one row.
+    Rows of a table that print the same numbers count once. Unweighted: weights by the digits would hand the result to
+    one row.
     """
     distinct = {(one.cells[0].table, one.cells[0].value, one.cells[1].value): one for one in rests}
     values = [one.middle for one in distinct.values()]

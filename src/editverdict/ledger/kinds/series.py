@@ -117,10 +117,8 @@ def two_valued(scope: Scope) -> Iterator[Finding]:
         above = [cell.value > cut for cell in cells]
         switches = sum(a != b for a, b in pairwise(above))
         two = gap >= own.gap and gap >= own.times * spread and switches >= own.switches
-        sides = [
-            [line.keys[own.along] for line, up in zip(lines, above, strict=True) if up == side]
-            for side in (False, True)
-        ]
+        steps = [line.keys[own.along] for line in lines]
+        below, over = ([step for step, up in zip(steps, above, strict=True) if up == side] for side in (False, True))
         found = f"largest gap {gap:.3g}, {switches} changes over it"
         if two:
             found = (
