@@ -16,20 +16,25 @@ CAUGHT = 0.95
 
 
 def with_another_digit(cell: Cell) -> Iterator[Cell]:
-    """The cell with one of its digits replaced, in every way that makes it another number."""
-    for at, sign in enumerate(cell.text):
+    """The cell with one of its digits replaced, in every way that makes it another number; the last digit first."""
+    for at, sign in reversed(list(enumerate(cell.text))):
         for digit in "0123456789" if sign.isdigit() else "":
             text = cell.text[:at] + digit + cell.text[at + 1 :]
-            if float(text) != cell.value:
+            if digit != sign and float(text) != cell.value:
                 yield replace(cell, text=text)
 
 
 def sharp(cells: Sequence[Cell], judge: Judge, caught: float = CAUGHT) -> tuple[Cell, ...]:
     """Those of the cells in which another digit makes the verdict worse, whatever digit it is (up to a few)."""
     now = VERDICTS.index(judge(cells))
-    found = []
-    for place, cell in enumerate(cells):
-        others = [judge([*cells[:place], other, *cells[place + 1 :]]) for other in with_another_digit(cell)]
-        if others and sum(VERDICTS.index(one) > now for one in others) >= caught * len(others):
-            found.append(cell)
-    return tuple(found)
+
+    def shows(place: int, cell: Cell) -> bool:
+        others = list(with_another_digit(cell))
+        spare = (1.0 - caught) * len(others)
+        for other in others:
+            spare -= VERDICTS.index(judge([*cells[:place], other, *cells[place + 1 :]])) <= now
+            if spare < 0:
+                return False
+        return bool(others)
+
+    return tuple(cell for place, cell in enumerate(cells) if shows(place, cell))
