@@ -27,9 +27,9 @@ def key_set(scope: Scope) -> Iterator[Finding]:
     parts += [f"not announced {', '.join(extra)}"] if extra else []
     parts += [f"not shown {', '.join(missing)}"] if missing else []
     cells = [cell for line in scope.lines() for cell in line.cells.values() if cell.number]
-    yield scope.finding(
-        verdict, cells, expected=f"{own.key} {', '.join(own.stated)}", found="; ".join(parts), row=f"all {own.key}"
-    )
+    expected, row = f"{own.key} {', '.join(own.stated)}", f"all {own.key}"
+    sentence = f"The text names values of {own.key} that the table does not show." if verdict == "undefined" else ""
+    yield scope.finding(verdict, cells, expected=expected, found="; ".join(parts), row=row, sentence=sentence)
 
 
 class AnnouncedSettings(Settings):
