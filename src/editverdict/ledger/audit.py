@@ -12,7 +12,7 @@ from editverdict.ledger.tables import Cell, Ledger
 
 @dataclass(frozen=True)
 class Case:
-    """A rule and the table that it is held against (all of its tables, if it is joint)."""
+    """A rule and the table that it is held against with those beside it (all of its tables, if it is joint)."""
 
     rule: Rule
     tables: tuple[int, ...]
@@ -52,12 +52,13 @@ class Audited:
 
 
 def cases_of(rules: Sequence[Rule], ledger: Ledger) -> list[Case]:
-    """Every rule with each table of its own that is here; a joint rule needs all of them."""
+    """Every rule with each table of its own that is here, and those beside it; a joint rule needs all of them."""
     found = []
     for rule in rules:
         here = tuple(number for number in rule.spec.tables if number in ledger)
         if not rule.spec.joint:
-            found += [Case(rule, (number,)) for number in here]
+            sets = [(number, *rule.spec.beside.get(str(number), ())) for number in here]
+            found += [Case(rule, numbers) for numbers in sets if all(number in ledger for number in numbers)]
         elif len(here) == len(rule.spec.tables):
             found.append(Case(rule, here))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 SLACK = 1e-9
 """Relative size of what floating-point arithmetic may add to an end."""
@@ -91,6 +92,7 @@ def mean(parts: list[Range]) -> Range:
     return Range(sum(p.low for p in parts) / len(parts), sum(p.high for p in parts) / len(parts))
 
 
+@lru_cache(maxsize=65536)
 def last_digit(text: str) -> float | None:
     """One unit of the last digit of a printed number (``3.38e-6``: 1e-8); None for what is no number."""
     try:
@@ -101,6 +103,7 @@ def last_digit(text: str) -> float | None:
     return float(Decimal(1).scaleb(exponent)) if isinstance(exponent, int) else None
 
 
+@lru_cache(maxsize=65536)
 def printed(text: str, *, exact: bool = False) -> Range | None:
     """What a printed number may stand for: half a unit of its last digit to both sides; None for what is no number."""
     unit = last_digit(text)

@@ -37,6 +37,8 @@ class RuleSpec(Spec):
     tables: tuple[int, ...] = Field(min_length=1)
     joint: bool = False
     """Whether the rule is about all its tables together, not about each."""
+    beside: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Table (in quotes) -> further tables that its rows are read with, if the rule is about each table."""
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Key -> values: only rows that have one of them (rows without the key are left out)."""
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -57,7 +59,7 @@ class Scope:
     rule: RuleSpec
     settings: Any
     tables: tuple[int, ...]
-    """The table in question; all of the rule's if it is joint."""
+    """The table in question and those read beside it; all of the rule's if it is joint."""
 
     @property
     def table(self) -> Table:
