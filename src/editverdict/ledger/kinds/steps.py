@@ -1,0 +1,180 @@
+"""Rank correlations along steps: do they follow from the printed values of the steps?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from editverdict.ledger.correlations import Explanation, Printed, by_keys, explain, observations, printed_rows
+from editverdict.ledger.findings import Finding, Verdict
+from editverdict.ledger.kinds.tied import TiedSettings
+from editverdict.ledger.orders import (
+    LARGEST_ORDER,
+    number_of_orders,
+    rank_vectors,
+    reachable,
+    shared_orders,
+    structures_of,
+)
+from editverdict.ledger.ranges import Range
+from editverdict.ledger.ranks import EQUAL, LARGEST, simplest
+from editverdict.ledger.rules import Scope, kind
+from editverdict.ledger.tables import Cell
+
+
+class StepSettings(TiedSettings):
+    """The last of the rule's tables prints the values of the steps, in their order; the others the correlations."""
+
+    value: str = "value"
+    """Its column."""
+    match: tuple[str, ...] = Field(min_length=1)
+    """Keys that both have in common."""
+    most_free: int = Field(default=1, ge=0)
+    """Most steps that may be missing from the printed ones."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Printed values of steps and how many more there are."""
+
+    cells: tuple[Cell, ...]
+    free: int
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Place of each printed number among the different ones."""
+        different = sorted({cell.value for cell in self.cells})
+        return tuple(different.index(cell.value) for cell in self.cells)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many steps print the smallest number, the next, ..."""
+        return tuple(np.bincount(self.levels).tolist())
+
+
+def _correlations(scope: Scope) -> tuple[list[Printed], int]:
+    """Rows of all tables but the last that print a rho, and n."""
+    own: StepSettings = scope.settings
+    rows = printed_rows(Scope(scope.ledger, scope.rule, own, scope.tables[:-1]), own)
+    return rows, observations(rows, own)
+
+
+def _steps(scope: Scope, row: Printed, n: int) -> Steps | None:
+    """Steps with the keys of a row; None if the table has none, or too few."""
+    own: StepSettings = scope.settings
+    keys: dict[str, str | int] = {key: row.line.keys[key] for key in own.match}
+    lines = scope.ledger[scope.tables[-1]].select(**keys)
+    cells = tuple(line.cells[own.value] for line in lines if line.cells[own.value].number)
+    free = n - len(cells)
+    return Steps(cells, free) if cells and 0 <= free <= own.most_free and n <= LARGEST else None
+
+
+@kind("rising-steps", StepSettings)
+def rising_steps(scope: Scope) -> Iterator[Finding]:
+    """rho is one that a series rising with every step has with the printed values, equal prints in any order."""
+    rows, n = _correlations(scope)
+    for row in rows:
+        steps = _steps(scope, row, n)
+        if steps is None:
+            continue
+        every = reachable(steps.levels, steps.free)
+        span = Range(float(every[0]), float(every[-1]))
+        rho = row.rho.range
+        hit = bool(((every >= rho.low - EQUAL) & (every <= rho.high + EQUAL)).any())
+        inside = span.meets(rho)
+        what = f"{row.line.label}: with a series that rises with every step rho lies in {span}"
+        if hit:
+            said = f"{what}, and the printed {row.rho.text} is such a value: the number of edits alone would give it."
+        elif inside:
+            said = f"{what}, and the printed {row.rho.text} is none of the {every.size} possible values. {scope.rule.why}"
+        else:
+            said = f"{what}, and the printed {row.rho.text} does not. {scope.rule.why}"
+        yield scope.finding(
+            "consistent" if hit else scope.rule.broken,
+            (row.rho, *steps.cells),
+            expected=span,
+            found=row.rho.text,
+            sentence=said.strip(),
+        )
+
+
+@kind("ties-of-steps", StepSettings)
+def ties_of_steps(scope: Scope) -> Iterator[Finding]:
+    """The ties that explain all rho of a series of values can be ties of the printed values of its steps."""
+    own: StepSettings = scope.settings
+    rows, n = _correlations(scope)
+    for members in by_keys(rows, own.ranked).values() if n <= LARGEST else ():
+        found = explain(members, own.values, n, own.ranked_ties)
+        for same in by_keys(members, own.values).values():
+            steps = _steps(scope, same[0], n)
+            if steps is None:
+                continue
+            name = tuple(same[0].line.keys.get(key, "") for key in own.values)
+            explaining = found.structures[name]
+            both = sorted(explaining & structures_of(steps.sizes, steps.free))
+            label = " ".join(name)
+            said = f"{label}: rho needs {simplest(sorted(explaining))}; of these the printed steps allow {simplest(both)}."
+            yield scope.finding(
+                "consistent" if both else scope.rule.broken,
+                [*(row.rho for row in same), *steps.cells],
+                expected=simplest(sorted(structures_of(steps.sizes, steps.free))),
+                found=simplest(sorted(explaining)),
+                sentence=said,
+                row=label,
+            )
+
+
+class SharedSettings(StepSettings):
+    """Rows whose rho have the same ranked series."""
+
+    series: tuple[str, ...] = Field(min_length=1)
+    """Keys that tell ranked series apart."""
+    most_orders: int = 20000
+    """Most ways in which equal prints may be ordered; beyond, the row is left undecided."""
+
+
+@kind("shared-order", SharedSettings)
+def shared_order(scope: Scope) -> Iterator[Finding]:
+    """Some order of the ranked series over the steps gives all its printed rho with the printed values at once."""
+    own: SharedSettings = scope.settings
+    rows, n = _correlations(scope)
+    for members in by_keys(rows, own.ranked).values() if n <= LARGEST_ORDER else ():
+        found = explain(members, own.values, n, own.ranked_ties)
+        for same in by_keys(members, own.series).values():
+            steps = [_steps(scope, row, n) for row in same]
+            known = [one for one in steps if one is not None and one.free == 1]
+            if len(known) == len(same):
+                yield _shared_finding(scope, same, known, found, n)
+
+
+def _shared_finding(
+    scope: Scope, rows: Sequence[Printed], steps: Sequence[Steps], found: Explanation, n: int
+) -> Finding:
+    own: SharedSettings = scope.settings
+    label = " ".join(rows[0].line.keys.get(key, "") for key in own.series)
+    cells = [*(row.rho for row in rows), *(cell for one in steps for cell in one.cells)]
+    expected = f"one order of {n} steps for {len(rows)} rho"
+    many = max(number_of_orders(one.sizes) for one in steps)
+    if found.tied or many > own.most_orders:
+        why = "the ranked series seems to have ties" if found.tied else f"equal prints can be ordered in {many} ways"
+        said = f"{label}: not decided, as {why}."
+        return scope.finding("undefined", cells, expected=expected, found="open", sentence=said, row=label)
+    demands: list[tuple[NDArray[np.float32], Range]] = []
+    for row, one in zip(rows, steps, strict=True):
+        structures = found.structures[tuple(row.line.keys.get(key, "") for key in own.values)]
+        demands.append((rank_vectors(one.levels, structures), row.rho.range))
+    shared = shared_orders(demands, n)
+    count = len(shared.orders)
+    verdict: Verdict = "consistent" if count else scope.rule.broken
+    if count:
+        said = (
+            f"{label}: {count} of the {n}! orders of the ranked series give all {len(rows)} printed rho; in each of them it "
+            f"falls between at least {shared.fewest_falls()} of the {(n - 1) * (n - 2) // 2} pairs of printed steps."
+        )
+    else:
+        said = f"{label}: no order of the ranked series gives all {len(rows)} printed rho. {scope.rule.why}".strip()
+    return scope.finding(verdict, cells, expected=expected, found=f"{count} orders", sentence=said, row=label)
