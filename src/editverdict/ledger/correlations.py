@@ -44,7 +44,7 @@ class Printed:
 
     @property
     def shown(self) -> str:
-        """p as printed."""
+        """The p as printed."""
         return f"< {self.p.text}" if self.bound else self.p.text
 
     @property
@@ -93,6 +93,12 @@ def by_keys(rows: Iterable[Printed], keys: Sequence[str]) -> dict[tuple[str, ...
     return found
 
 
+def clause(sentence: str) -> str:
+    """A sentence as the end of another one: without its stop, and small at the beginning unless a name stands there."""
+    text = sentence.strip().rstrip(".")
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
 Match = tuple[Arrangements, float]
 
 
@@ -113,7 +119,9 @@ class Explanation:
         return sum(not found for found in self.structures.values())
 
 
-def explain(rows: Sequence[Printed], values: Sequence[str], n: int, ranked_ties: Sequence[tuple[int, ...]]) -> Explanation:
+def explain(
+    rows: Sequence[Printed], values: Sequence[str], n: int, ranked_ties: Sequence[tuple[int, ...]]
+) -> Explanation:
     """The first of several kinds of ties in the ranked series with which every series of values has a structure.
 
     Parameters

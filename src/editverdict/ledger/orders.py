@@ -92,8 +92,8 @@ def _rising(levels: tuple[int | None, ...]) -> set[float]:
     found: set[float] = set()
     for taken, packed in ways[(1 << n) - 1].items():
         if every > taken / 12.0:
-            sums = np.array([s for s in range(packed.bit_length()) if packed >> s & 1])
-            found |= set(np.round(correlation(sums / 2.0, every, every - taken / 12.0, n), 12).tolist())
+            possible = np.array([s for s in range(packed.bit_length()) if packed >> s & 1], dtype=np.float64)
+            found |= set(np.round(correlation(possible / 2.0, every, every - taken / 12.0, n), 12).tolist())
     return found
 
 
@@ -115,7 +115,8 @@ def number_of_orders(sizes: Sequence[int]) -> int:
     return math.prod(bell(size) for size in sizes)
 
 
-def rank_vectors(levels: Sequence[int], structures: frozenset[Structure]) -> NDArray[np.float32]:
+@cache
+def rank_vectors(levels: tuple[int, ...], structures: frozenset[Structure]) -> NDArray[np.float32]:
     """Rank vectors of the values of printed steps and one further step (last), as far as the prints leave them open.
 
     Returns
@@ -180,17 +181,24 @@ class Shared:
     orders: NDArray[np.float32]
     """[found, n], as in :func:`all_orders`."""
 
-    def fewest_falls(self) -> int:
-        """Over the orders: the smallest number of pairs of printed steps (all but the last) in which it falls."""
+    def nearest_to_rising(self) -> tuple[int, NDArray[np.float32]]:
+        """The order that falls between the fewest pairs of printed steps (all but the last), and their number."""
         steps = self.orders[:, :-1]
-        falls = sum((steps[:, [i]] > steps[:, i + 1 :]).sum(axis=1) for i in range(steps.shape[1] - 1))
-        return int(np.min(falls))
+        falls = np.sum([(steps[:, [i]] > steps[:, i + 1 :]).sum(axis=1) for i in range(steps.shape[1] - 1)], axis=0)
+        first = int(np.argmin(falls))
+        return int(falls[first]), self.orders[first]
 
 
-def shared_orders(demands: Sequence[tuple[NDArray[np.float32], Range]], n: int) -> Shared:
-    """Orders of a series without ties that have each of the printed rho with one of the rank vectors beside it."""
+Demand = tuple[tuple[int, ...], frozenset[Structure], Range]
+"""Places of the printed values among the different ones, structures that they may have, and the printed rho."""
+
+
+@cache
+def shared_orders(demands: tuple[Demand, ...], n: int) -> Shared:
+    """Orders of a series without ties that give each printed rho with some ranks of the values beside it."""
     alive = all_orders(n)
-    for vectors, rho in sorted(demands, key=lambda one: len(one[0])):
+    open_ = [(rank_vectors(levels, structures), rho) for levels, structures, rho in demands]
+    for vectors, rho in sorted(open_, key=lambda one: len(one[0])):
         # ranks are doubled, so all products are whole numbers that float32 holds exactly
         norms = np.sqrt((vectors.astype(np.float64) ** 2).sum(axis=1) * ((n**3 - n) / 3.0))
         fits = np.zeros(len(alive), dtype=bool)

@@ -2,8 +2,8 @@
 
 The *structure* of a series is the tuple of the sizes of its groups of equal values, smallest value first: (1, 1, 3) has
 three equal largest values, (1, 1, 1, 1, 1) no ties. Spearman's rho is Pearson's correlation of the ranks, tied values
-sharing their mean rank (Kendall, Rank Correlation Methods, 1948, ch. 3). Without ties it is 1 - 6 D / (n^3 - n), D being
-the sum of squared differences of ranks, which is even.
+sharing their mean rank (Kendall, Rank Correlation Methods, 1948, ch. 3). Without ties it is 1 - 6 D / (n^3 - n); D, the
+sum of squared differences of ranks, is even.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ Structure = tuple[int, ...]
 
 
 def t_approximation(rho: float | NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Two-sided p of Spearman's rho by Student's t with n - 2 degrees of freedom, as ``scipy.stats.spearmanr`` has it."""
+    """Two-sided p of Spearman's rho by Student's t with n - 2 degrees of freedom, as ``scipy.stats.spearmanr``."""
     r = np.minimum(np.abs(np.asarray(rho, dtype=np.float64)), 1.0)
     with np.errstate(divide="ignore"):
         t = r * np.sqrt((n - 2) / (1.0 - r * r))
     return np.asarray(2.0 * stdtr(n - 2, -t), dtype=np.float64)
 
 
+@cache
 def p_of(rho: Range, n: int) -> Range:
     """All p that a rho in a range may have by :func:`t_approximation`: the larger, the nearer to zero rho is."""
     nearest = 0.0 if rho.low <= 0.0 <= rho.high else min(abs(rho.low), abs(rho.high))
@@ -136,7 +137,9 @@ def _arrangements(ranked: Structure, valued: Structure, packed: int) -> Arrangem
     slots = packed.bit_length() // _SLOT + 1
     counts = np.frombuffer(packed.to_bytes(slots * _SLOT // 8, "little"), dtype="<u4").astype(np.int64)
     sums = np.flatnonzero(counts)
-    return Arrangements(ranked, valued, correlation(sums / 4.0, _spread(ranked), _spread(valued), sum(ranked)), counts[sums])
+    return Arrangements(
+        ranked, valued, correlation(sums / 4.0, _spread(ranked), _spread(valued), sum(ranked)), counts[sums]
+    )
 
 
 def correlation(sums: NDArray[np.float64], one: float, other: float, n: int) -> NDArray[np.float64]:

@@ -1,8 +1,9 @@
-"""Blocks of rows: those that repeat another table, those that repeat each other, and what changes from one to another."""
+"""Blocks of rows: those that repeat another table, those that repeat each other, and what changes between them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from pydantic import Field
 
@@ -79,7 +80,7 @@ def repeated_blocks(scope: Scope) -> Iterator[Finding]:
     rows = {row for text in texts.values() for row in text}
     for name, block in blocks.items():
         first = next(other for other in blocks if texts[other] == texts[name])
-        said = f"{distinct} of {len(blocks)} blocks are different ones, with {len(rows)} different rows among {_size(blocks)}"
+        said = f"{distinct} of {len(blocks)} blocks are different, with {len(rows)} different rows of {_size(blocks)}"
         if first != name:
             said += f"; this one repeats {' '.join(first)}{', ' + own.artefact if own.artefact else ''}"
         yield scope.finding(
@@ -106,7 +107,7 @@ class StableSettings(BlockSettings):
 
 @kind("stable-signs", StableSettings)
 def stable_signs(scope: Scope) -> Iterator[Finding]:
-    """Over the blocks, a marked coefficient keeps its sign (else broken), and stays marked or unmarked (else undefined)."""
+    """A marked coefficient keeps its sign in all blocks (else broken), marked in all or none (else undefined)."""
     own: StableSettings = scope.settings
     rows: dict[tuple[str, ...], list[tuple[Cell, Cell]]] = {}
     for block in _blocks(scope, own.block).values():
@@ -135,4 +136,37 @@ def stable_signs(scope: Scope) -> Iterator[Finding]:
             found=f"{'both signs' if flips else 'one sign'}, {len(marked)} of {len(pairs)} marked",
             sentence=said,
             row=" ".join(rest),
+        )
+
+
+class SignSettings(Settings):
+    """A sign that is claimed of a group of rows."""
+
+    column: str = "rho"
+    sign: Literal["negative", "positive"]
+    marks: str | None = None
+    """Column that counts marks of significance, if they are claimed, too."""
+    by: tuple[str, ...] = ()
+    """Keys that tell the groups apart."""
+
+
+@kind("signs", SignSettings)
+def signs(scope: Scope) -> Iterator[Finding]:
+    """All rows of a group have the sign, and marks where they are claimed."""
+    own: SignSettings = scope.settings
+    groups: dict[str, list[list[Cell]]] = {}
+    for line in scope.lines():
+        cells = line.numbers(own.column, *([own.marks] if own.marks else []))
+        if cells is not None:
+            groups.setdefault(" ".join(line.keys.get(key, "") for key in own.by) or "all rows", []).append(cells)
+    for label, rows in groups.items():
+        wanted = -1.0 if own.sign == "negative" else 1.0
+        odd = [cells for cells in rows if cells[0].value * wanted <= 0.0 or any(one.value < 1 for one in cells[1:])]
+        yield scope.finding(
+            scope.rule.broken if odd else "consistent",
+            [cell for cells in rows for cell in cells],
+            expected=f"{own.sign}{', with marks' if own.marks else ''} in {len(rows)} rows",
+            found=f"{len(rows) - len(odd)}"
+            + (f"; not {odd[0][0]}: {', '.join(c.text for c in odd[0])}" if odd else ""),
+            row=label,
         )

@@ -26,7 +26,7 @@ from editverdict.ledger.rules import Scope, Settings, kind
 
 @kind("p-from-rho", CorrelationSettings)
 def p_from_rho(scope: Scope) -> Iterator[Finding]:
-    """p by the t approximation, rho and p both as roundings; a bound must be above the smallest p that rho allows."""
+    """The t approximation gives p, rho and p both as roundings; a bound must lie above the smallest p of rho."""
     own: CorrelationSettings = scope.settings
     rows = printed_rows(scope, own)
     n = observations(rows, own)
@@ -35,7 +35,12 @@ def p_from_rho(scope: Scope) -> Iterator[Finding]:
         if rho.low > 1.0 or rho.high < -1.0:
             said = "A correlation lies between -1 and 1."
             yield scope.finding(
-                scope.rule.broken, row.numbers, expected="-1 to 1", found=row.rho.text, sentence=said, binding=row.numbers
+                scope.rule.broken,
+                row.numbers,
+                expected="-1 to 1",
+                found=row.rho.text,
+                sentence=said,
+                binding=row.numbers,
             )
         elif row.bound:
             expected = p_of(rho, n)
@@ -66,7 +71,8 @@ def sample_size(scope: Scope) -> Iterator[Finding]:
             verdict: Verdict = "undefined"
         else:
             verdict = "consistent" if most == len(rows) else "rounding"
-        odd = [row.line.label for row in rows if row not in explained(rows, n)]
+        fits = explained(rows, n)
+        odd = [row.line.label for row in rows if row not in fits]
         said = f"n = {n} explains {most} of {len(rows)} printed p, the next best (n = {runner_up}) {second}" + (
             f"; not {', '.join(odd)}." if odd else "."
         )
@@ -142,27 +148,34 @@ class CorrectionSettings(CorrelationSettings):
     alpha: float = Field(default=0.05, gt=0.0, lt=1.0)
     by: tuple[str, ...] = ()
     """Keys of the groups that get a finding each; the correction is over all rows."""
+    remark: str = ""
+    """What is to be said of the correction, as a part of a sentence."""
+    named: int = 3
+    """Most rows that a sentence names."""
 
 
 @kind("corrected", CorrectionSettings)
 def corrected(scope: Scope) -> Iterator[Finding]:
     """Which p below alpha stay below it when all rows count as one family of tests.
 
-    A printed p is a range and a bound reaches from zero, so each adjusted p is a range, too: both corrections rise in
-    every p. A p that does not stay below contradicts nothing that is printed: the group is undefined then.
+    A printed p is a range, and a bound is one as far as rho allows it, so each adjusted p is a range, too: both
+    corrections rise in every p. A p that does not stay below contradicts nothing that is printed: the group is
+    undefined then.
     """
     own: CorrectionSettings = scope.settings
     rows = printed_rows(scope, own)
     adjust = _ADJUST[own.correction]
-    low = adjust([_clipped(row.p_range.low) for row in rows])
-    high = adjust([_clipped(row.p_range.high) for row in rows])
+    n = observations(rows, own)
+    ranges = [_p_at_most(row, n) for row in rows]
+    low, high = adjust([p.low for p in ranges]), adjust([p.high for p in ranges])
     ends = {id(row): Range(a, max(a, b)) for row, a, b in zip(rows, low, high, strict=True)}
     total = _standing(rows, ends, own.alpha)
     for group, members in by_keys(rows, own.by).items():
         raw, kept, open_ = _standing(members, ends, own.alpha)
         lost = [row for row in raw if row not in kept and row not in open_]
-        named = "; ".join(f"{_short(row, own.by)} p {row.shown}, adjusted {ends[id(row)]}" for row in (*lost, *open_))
-        counts = f"over all {len(rows)} tests {len(total[1])} of {len(total[0])}" + (
+        beyond = [f"{_short(row, own.by)} (p {row.shown}, adjusted {ends[id(row)]})" for row in (*lost, *open_)]
+        named = ", ".join(beyond[: own.named]) + (f", and {len(beyond) - own.named} more" * (len(beyond) > own.named))
+        counts = f"of all {len(rows)} tests {len(total[1])} of {len(total[0])}" + (
             f" ({len(total[2])} more within rounding)" if total[2] else ""
         )
         label = " ".join(group) or "all rows"
@@ -172,13 +185,16 @@ def corrected(scope: Scope) -> Iterator[Finding]:
             expected=f"{len(raw)} p below {own.alpha:g}",
             found=f"{len(kept)} stay below",
             sentence=f"{label}: {len(kept)} of {len(raw)} p below {own.alpha:g} stay below after {own.correction}, "
-            f"{counts}{'; not: ' + named if named else ''}; the paper mentions no correction.",
+            f"{counts}{'; not ' + named if named else ''}{'; ' + own.remark if own.remark else ''}.",
             row=label,
         )
 
 
-def _clipped(p: float) -> float:
-    return min(max(p, 0.0), 1.0)
+def _p_at_most(row: Printed, n: int) -> Range:
+    """What p may be, between 0 and 1: a bound is cut to what rho allows, unless the two exclude each other."""
+    p = Range(min(max(row.p_range.low, 0.0), 1.0), min(max(row.p_range.high, 0.0), 1.0))
+    by_rho = p_of(row.rho.range, n)
+    return Range(by_rho.low, min(by_rho.high, p.high)) if row.bound and by_rho.low < p.high else p
 
 
 def _short(row: Printed, by: Sequence[str]) -> str:

@@ -6,16 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from editverdict.ledger.correlations import Explanation, Printed, by_keys, explain, observations, printed_rows
+from editverdict.ledger.correlations import Explanation, Printed, by_keys, clause, explain, observations, printed_rows
 from editverdict.ledger.findings import Finding, Verdict
 from editverdict.ledger.kinds.tied import TiedSettings
 from editverdict.ledger.orders import (
     LARGEST_ORDER,
     number_of_orders,
-    rank_vectors,
     reachable,
     shared_orders,
     structures_of,
@@ -75,7 +73,7 @@ def _steps(scope: Scope, row: Printed, n: int) -> Steps | None:
 
 @kind("rising-steps", StepSettings)
 def rising_steps(scope: Scope) -> Iterator[Finding]:
-    """rho is one that a series rising with every step has with the printed values, equal prints in any order."""
+    """The rho is one that a series rising with every step has with the printed values, equal prints in any order."""
     rows, n = _correlations(scope)
     for row in rows:
         steps = _steps(scope, row, n)
@@ -85,20 +83,21 @@ def rising_steps(scope: Scope) -> Iterator[Finding]:
         span = Range(float(every[0]), float(every[-1]))
         rho = row.rho.range
         hit = bool(((every >= rho.low - EQUAL) & (every <= rho.high + EQUAL)).any())
-        inside = span.meets(rho)
-        what = f"{row.line.label}: with a series that rises with every step rho lies in {span}"
+        why = f": {clause(scope.rule.why)}" if scope.rule.why else ""
+        said = f"{row.line.label}: with a series that rises with every step rho lies in {span}, "
+        said += f"and the printed {row.rho.text} "
         if hit:
-            said = f"{what}, and the printed {row.rho.text} is such a value: the number of edits alone would give it."
-        elif inside:
-            said = f"{what}, and the printed {row.rho.text} is none of the {every.size} possible values. {scope.rule.why}"
+            said += "is such a value: the order of the steps alone would give it."
+        elif span.meets(rho):
+            said += f"is none of the {every.size} possible values{why}."
         else:
-            said = f"{what}, and the printed {row.rho.text} does not. {scope.rule.why}"
+            said += f"does not{why}."
         yield scope.finding(
             "consistent" if hit else scope.rule.broken,
             (row.rho, *steps.cells),
             expected=span,
             found=row.rho.text,
-            sentence=said.strip(),
+            sentence=said,
         )
 
 
@@ -117,7 +116,9 @@ def ties_of_steps(scope: Scope) -> Iterator[Finding]:
             explaining = found.structures[name]
             both = sorted(explaining & structures_of(steps.sizes, steps.free))
             label = " ".join(name)
-            said = f"{label}: rho needs {simplest(sorted(explaining))}; of these the printed steps allow {simplest(both)}."
+            said = (
+                f"{label}: rho needs {simplest(sorted(explaining))}; of these the printed steps allow {simplest(both)}."
+            )
             yield scope.finding(
                 "consistent" if both else scope.rule.broken,
                 [*(row.rho for row in same), *steps.cells],
@@ -133,6 +134,8 @@ class SharedSettings(StepSettings):
 
     series: tuple[str, ...] = Field(min_length=1)
     """Keys that tell ranked series apart."""
+    step: str
+    """Key that names the steps."""
     most_orders: int = 20000
     """Most ways in which equal prints may be ordered; beyond, the row is left undecided."""
 
@@ -163,18 +166,22 @@ def _shared_finding(
         why = "the ranked series seems to have ties" if found.tied else f"equal prints can be ordered in {many} ways"
         said = f"{label}: not decided, as {why}."
         return scope.finding("undefined", cells, expected=expected, found="open", sentence=said, row=label)
-    demands: list[tuple[NDArray[np.float32], Range]] = []
-    for row, one in zip(rows, steps, strict=True):
-        structures = found.structures[tuple(row.line.keys.get(key, "") for key in own.values)]
-        demands.append((rank_vectors(one.levels, structures), row.rho.range))
+    demands = tuple(
+        (one.levels, found.structures[tuple(row.line.keys.get(key, "") for key in own.values)], row.rho.range)
+        for row, one in zip(rows, steps, strict=True)
+    )
     shared = shared_orders(demands, n)
     count = len(shared.orders)
     verdict: Verdict = "consistent" if count else scope.rule.broken
     if count:
+        falls, nearest = shared.nearest_to_rising()
+        names = [cell.keys.get(own.step, "") for cell in steps[0].cells]
+        rising = ", ".join(names[i] for i in np.argsort(nearest[:-1]))
         said = (
-            f"{label}: {count} of the {n}! orders of the ranked series give all {len(rows)} printed rho; in each of them it "
-            f"falls between at least {shared.fewest_falls()} of the {(n - 1) * (n - 2) // 2} pairs of printed steps."
+            f"{label}: {count} of the {n}! orders of the ranked series give all {len(rows)} printed rho; in each of "
+            f"them it falls between at least {falls} of the {(n - 1) * (n - 2) // 2} pairs of printed steps (then from "
+            f"small to large: {rising})."
         )
     else:
-        said = f"{label}: no order of the ranked series gives all {len(rows)} printed rho. {scope.rule.why}".strip()
+        said = f"{label}: no order of the ranked series gives all {len(rows)} printed rho: {clause(scope.rule.why)}."
     return scope.finding(verdict, cells, expected=expected, found=f"{count} orders", sentence=said, row=label)

@@ -38,8 +38,8 @@ class TiedSettings(CorrelationSettings):
 def tied_ranks(scope: Scope) -> Iterator[Finding]:
     """Some ties of the values explain every rho and p of a series of values, the ranked series having none.
 
-    Only few correlations are possible among n observations: without ties multiples of 6 / (n^3 - n) apart. A ranked series
-    of measured numbers has no ties, so one that needs them is implausible; a rho that no ties explain breaks the rule.
+    Only few correlations are possible among n observations: without ties, 12 / (n^3 - n) apart. A ranked series of
+    measured numbers has no ties, so one that needs them is implausible; a rho that no ties explain breaks the rule.
     """
     own: TiedSettings = scope.settings
     for n, rows, found in _explanations(scope, own):
@@ -80,7 +80,8 @@ def _tie_finding(scope: Scope, own: TiedSettings, n: int, rows: Sequence[Printed
         )
     else:
         verdict = "consistent"
-        said = f"{what} can occur with {simplest(common)} among the values; without ties the nearest is {_nearest(n, rows)}."
+        said = f"{what} can occur with {simplest(common)} among the values"
+        said += f"; without ties the nearest is {_nearest(n, rows)}."
     cells = [cell for row in rows for cell in (row.rho, row.p)]
     return scope.finding(
         verdict,
@@ -103,7 +104,8 @@ def _ranked(tied: Sequence[int]) -> str:
 
 def _nearest(n: int, rows: Sequence[Printed]) -> str:
     """For the first of the printed rho: the nearest value that ranks without ties can have."""
-    step = 6.0 / (n**3 - n) * 2.0
+    # the sum of squared differences is even
+    step = 12.0 / (n**3 - n)
     rho = rows[0].rho.value
     return f"{1.0 - round((1.0 - rho) / step) * step:.4f} for {rows[0].rho.text}"
 
@@ -116,7 +118,7 @@ class PermutationSettings(TiedSettings):
 
 @kind("permutation-p", PermutationSettings)
 def permutation_p(scope: Scope) -> Iterator[Finding]:
-    """p over all n! orders, for the ties that explain rho, against the printed one: rounding where a level lies between."""
+    """The p over all n! orders, for the ties that explain rho: rounding where a level parts it from the printed p."""
     own: PermutationSettings = scope.settings
     for n, rows, found in _explanations(scope, own):
         for i, row in enumerate(rows):
@@ -131,15 +133,19 @@ def permutation_p(scope: Scope) -> Iterator[Finding]:
                 )
                 continue
             exact = sorted(one.p(rho) for one, rho in matches)
-            least = max(one.smallest_p for one, _ in matches)
+            least = min(one.smallest_p for one, _ in matches)
             p = Range(exact[0], exact[-1])
             crossed = [level for level in own.levels if not _same_side(p, row, level)]
-            off = max(abs(end / row.p.value - 1.0) for end in exact) if not row.bound and row.p.value > 0.0 else 0.0
+            off = 0.0 if row.bound or not row.p.value else max(abs(end / row.p.value - 1.0) for end in exact)
             said = (
                 f"{row.line.label}: over all {n}! orders p is {p}, printed {row.shown}"
-                + (f" (up to {100 * off:.0f}% off)" if off else "")
-                + (f"; they lie on different sides of {', '.join(f'{level:g}' for level in crossed)}" if crossed else "")
-                + f"; no order has a p below {least:.2g}."
+                + (f" (up to {100 * off:.0f}% off)" if off > 0.005 else "")
+                + (
+                    f"; they lie on different sides of {', '.join(f'{level:g}' for level in crossed)}"
+                    if crossed
+                    else ""
+                )
+                + f"; the smallest p that any order has is {least:.2g}."
             )
             yield scope.finding(
                 "rounding" if crossed else "consistent", (row.rho, row.p), expected=p, found=row.shown, sentence=said
