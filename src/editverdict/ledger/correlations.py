@@ -8,6 +8,7 @@ from functools import cache
 
 from pydantic import Field
 
+from editverdict.ledger.findings import Finding
 from editverdict.ledger.ranges import Range
 from editverdict.ledger.ranks import Arrangements, Structure, lattice, p_of
 from editverdict.ledger.rules import Scope, Settings
@@ -80,9 +81,32 @@ def best_numbers(rows: Sequence[Printed], search: tuple[int, int]) -> list[tuple
     return sorted(counts, key=lambda one: (-one[0], one[1]))
 
 
-def observations(rows: Sequence[Printed], own: CorrelationSettings) -> int:
-    """The n that settings name, or the one that explains the most of p."""
-    return own.n if own.n is not None else best_numbers(rows, own.search)[0][1]
+def observations(rows: Sequence[Printed], own: CorrelationSettings) -> int | None:
+    """The n that settings name, or the one that explains the most of p; None if it explains less than half of them."""
+    if own.n is not None:
+        return own.n
+    most, n = best_numbers(rows, own.search)[0]
+    return n if most and 2 * most >= sum(not row.bound for row in rows) else None
+
+
+def undecided(scope: Scope, rows: Sequence[Printed], why: str) -> Finding:
+    """One finding on all rows: the rule cannot be held against them."""
+    cells = [cell for row in rows for cell in (row.rho, row.p)]
+    return scope.finding(
+        "undefined", cells, expected="what the rule needs", found="not there", sentence=f"{why}.", row="all rows"
+    )
+
+
+UNKNOWN_N = "No number of observations explains the printed p by the t approximation"
+
+
+def countable(n: int | None, largest: int) -> str:
+    """Why the orders of n observations cannot be gone through; nothing if they can."""
+    if n is None:
+        return UNKNOWN_N
+    return (
+        f"The printed p belong to n = {n}, and orders are counted for 3 to {largest}" if not 3 <= n <= largest else ""
+    )
 
 
 def by_keys(rows: Iterable[Printed], keys: Sequence[str]) -> dict[tuple[str, ...], list[Printed]]:

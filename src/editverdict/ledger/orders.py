@@ -180,6 +180,8 @@ class Shared:
 
     orders: NDArray[np.float32]
     """[found, n], as in :func:`all_orders`."""
+    further: tuple[frozenset[int | None], ...]
+    """Per printed rho: with which place of the printed values the further step may be tied; None: with none of them."""
 
     def nearest_to_rising(self) -> tuple[int, NDArray[np.float32]]:
         """The order that falls between the fewest pairs of printed steps (all but the last), and their number."""
@@ -197,13 +199,31 @@ Demand = tuple[tuple[int, ...], frozenset[Structure], Range]
 def shared_orders(demands: tuple[Demand, ...], n: int) -> Shared:
     """Orders of a series without ties that give each printed rho with some ranks of the values beside it."""
     alive = all_orders(n)
-    open_ = [(rank_vectors(levels, structures), rho) for levels, structures, rho in demands]
-    for vectors, rho in sorted(open_, key=lambda one: len(one[0])):
-        # ranks are doubled, so all products are whole numbers that float32 holds exactly
-        norms = np.sqrt((vectors.astype(np.float64) ** 2).sum(axis=1) * ((n**3 - n) / 3.0))
+    vectors_of = [rank_vectors(levels, structures) for levels, structures, _ in demands]
+    for i in sorted(range(len(demands)), key=lambda i: len(vectors_of[i])):
         fits = np.zeros(len(alive), dtype=bool)
-        for vector, norm in zip(vectors, norms, strict=True):
-            products = alive @ vector
-            fits |= (products >= (rho.low - EQUAL) * norm) & (products <= (rho.high + EQUAL) * norm)
+        for _, here in _fitting(alive, vectors_of[i], demands[i][2]):
+            fits |= here
         alive = alive[fits]
-    return Shared(alive)
+    further = tuple(
+        frozenset(_tied_with(vector, levels) for vector, here in _fitting(alive, vectors, rho) if here.any())
+        for vectors, (levels, _, rho) in zip(vectors_of, demands, strict=True)
+    )
+    return Shared(alive, further)
+
+
+def _fitting(
+    orders: NDArray[np.float32], vectors: NDArray[np.float32], rho: Range
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    """Rank vectors, each with the orders that have this rho with it."""
+    n = orders.shape[1]
+    # ranks are doubled, so all products are whole numbers that float32 holds exactly
+    norms = np.sqrt((vectors.astype(np.float64) ** 2).sum(axis=1) * ((n**3 - n) / 3.0))
+    for vector, norm in zip(vectors, norms, strict=True):
+        products = orders @ vector
+        yield vector, (products >= (rho.low - EQUAL) * norm) & (products <= (rho.high + EQUAL) * norm)
+
+
+def _tied_with(vector: NDArray[np.float32], levels: Sequence[int]) -> int | None:
+    """Place of the printed values with which the last step is tied."""
+    return next((level for level, rank in zip(levels, vector[:-1], strict=True) if rank == vector[-1]), None)

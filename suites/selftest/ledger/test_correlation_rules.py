@@ -244,9 +244,33 @@ def test_equal_ranked_values_are_told() -> None:
     assert verdicts(held, "tied-ranks", 1, ranked_ties=((),), **TIES) == ["inconsistent", "consistent"]
 
 
-def test_many_observations_cannot_be_counted() -> None:
-    with pytest.raises(ValueError, match="n = 12"):
-        findings(ledger(), "tied-ranks", 1, n=12, **TIES)
+def test_what_cannot_be_counted_is_undefined() -> None:
+    held = ledger()
+    order: dict[str, Any] = {"series": ("summary", "aggregation", "method"), "step": "n_edits", **STEP}
+    for kind, tables, settings in (
+        ("tied-ranks", (1,), TIES),
+        ("permutation-p", (1,), TIES),
+        ("rising-steps", (2, 3), STEP),
+        ("ties-of-steps", (2, 3), STEP),
+        ("shared-order", (2, 3), order),
+    ):
+        (found,) = findings(held, kind, *tables, n=12, **settings)
+        assert found.verdict == "undefined"
+        assert "n = 12" in found.sentence
+    (found,) = findings(held, "rising-steps", 2, 3, n=7, **STEP)
+    assert "The printed steps are not as many" in found.sentence
+
+
+def test_p_of_another_kind_are_undefined_not_wrong() -> None:
+    held = ledger()
+    for row, line in enumerate(held[1].lines):
+        if line.cells["p_op"].text == "=":
+            held = changed(held, row, "p", f"0.{5000 + 371 * row}")
+    for kind, settings in (("p-from-rho", {}), ("tied-ranks", TIES), ("permutation-p", TIES)):
+        (found,) = findings(held, kind, 1, **settings)
+        assert found.verdict == "undefined"
+        assert found.sentence == "No number of observations explains the printed p by the t approximation."
+    assert len(findings(held, "corrected", 1, correction="holm", by=("method",))) == 2
 
 
 def test_permutation_p_beside_the_printed_one() -> None:

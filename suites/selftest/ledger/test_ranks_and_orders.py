@@ -115,5 +115,17 @@ def test_shared_orders_hold_the_true_one_and_only_fitting_ones() -> None:
     assert len(found.orders) < math.factorial(6)
     falls, nearest = found.nearest_to_rising()
     assert falls == sum(nearest[i] > nearest[j] for i in range(5) for j in range(i + 1, 5))
+    # the last locality lies below all others, and nothing else gives these two rho
+    assert all(None in places for places in found.further)
     nothing = orders.shared_orders(((*demands[0][:2], Range(1.1, 1.2)),), 6)
     assert len(nothing.orders) == 0
+    assert nothing.further == (frozenset(),)
+
+
+def test_a_step_that_is_not_printed_is_recovered() -> None:
+    """Three equal zeros, two of them printed: rho is one that only a third zero explains."""
+    series, value = [1, 2, 3, 4, 5, 6], [0.9, 0.8, 0.7, 0.0, 0.0, 0.0]
+    rho = float(stats.spearmanr(series, value).statistic)
+    every = orders.structures_of((2, 1, 1, 1), 1)
+    (places,) = orders.shared_orders((((3, 2, 1, 0, 0), every, Range(rho - 1e-6, rho + 1e-6)),), 6).further
+    assert places == {0}

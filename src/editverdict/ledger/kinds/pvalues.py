@@ -9,6 +9,7 @@ from pydantic import Field
 
 from editverdict.inference.corrections import benjamini_hochberg, holm
 from editverdict.ledger.correlations import (
+    UNKNOWN_N,
     CorrelationSettings,
     Printed,
     best_numbers,
@@ -17,6 +18,7 @@ from editverdict.ledger.correlations import (
     is_bound,
     observations,
     printed_rows,
+    undecided,
 )
 from editverdict.ledger.findings import Finding, Verdict
 from editverdict.ledger.ranges import Range
@@ -30,6 +32,9 @@ def p_from_rho(scope: Scope) -> Iterator[Finding]:
     own: CorrelationSettings = scope.settings
     rows = printed_rows(scope, own)
     n = observations(rows, own)
+    if n is None:
+        yield undecided(scope, rows, UNKNOWN_N)
+        return
     for row in rows:
         rho = row.rho.range
         if rho.low > 1.0 or rho.high < -1.0:
@@ -190,9 +195,11 @@ def corrected(scope: Scope) -> Iterator[Finding]:
         )
 
 
-def _p_at_most(row: Printed, n: int) -> Range:
+def _p_at_most(row: Printed, n: int | None) -> Range:
     """What p may be, between 0 and 1: a bound is cut to what rho allows, unless the two exclude each other."""
     p = Range(min(max(row.p_range.low, 0.0), 1.0), min(max(row.p_range.high, 0.0), 1.0))
+    if n is None:
+        return p
     by_rho = p_of(row.rho.range, n)
     return Range(by_rho.low, min(by_rho.high, p.high)) if row.bound and by_rho.low < p.high else p
 

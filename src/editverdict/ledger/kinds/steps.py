@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field
 
-from editverdict.ledger.correlations import Explanation, Printed, by_keys, clause, explain, observations, printed_rows
+from editverdict.ledger.correlations import (
+    Explanation,
+    Printed,
+    by_keys,
+    clause,
+    countable,
+    explain,
+    observations,
+    printed_rows,
+    undecided,
+)
 from editverdict.ledger.findings import Finding, Verdict
 from editverdict.ledger.kinds.tied import TiedSettings
 from editverdict.ledger.orders import (
     LARGEST_ORDER,
+    Shared,
     number_of_orders,
     reachable,
     shared_orders,
@@ -54,11 +65,20 @@ class Steps:
         return tuple(np.bincount(self.levels).tolist())
 
 
-def _correlations(scope: Scope) -> tuple[list[Printed], int]:
-    """Rows of all tables but the last that print a rho, and n."""
-    own: StepSettings = scope.settings
-    rows = printed_rows(Scope(scope.ledger, scope.rule, own, scope.tables[:-1]), own)
-    return rows, observations(rows, own)
+def _correlations(scope: Scope) -> list[Printed]:
+    """Rows of all tables but the last that print a rho."""
+    return printed_rows(Scope(scope.ledger, scope.rule, scope.settings, scope.tables[:-1]), scope.settings)
+
+
+def _held(scope: Scope, most: int, each: Callable[[list[Printed], int], Iterator[Finding]]) -> Iterator[Finding]:
+    """What is found row by row; one undefined finding if nothing can be, for want of n, or of the steps."""
+    rows = _correlations(scope)
+    n = observations(rows, scope.settings)
+    why = countable(n, most)
+    found = [] if n is None or why else list(each(rows, n))
+    if not found and rows:
+        found = [undecided(scope, rows, why or "The printed steps are not as many as the printed p need")]
+    yield from found
 
 
 def _steps(scope: Scope, row: Printed, n: int) -> Steps | None:
@@ -68,13 +88,16 @@ def _steps(scope: Scope, row: Printed, n: int) -> Steps | None:
     lines = scope.ledger[scope.tables[-1]].select(**keys)
     cells = tuple(line.cells[own.value] for line in lines if line.cells[own.value].number)
     free = n - len(cells)
-    return Steps(cells, free) if cells and 0 <= free <= own.most_free and n <= LARGEST else None
+    return Steps(cells, free) if cells and 0 <= free <= own.most_free else None
 
 
 @kind("rising-steps", StepSettings)
 def rising_steps(scope: Scope) -> Iterator[Finding]:
     """The rho is one that a series rising with every step has with the printed values, equal prints in any order."""
-    rows, n = _correlations(scope)
+    yield from _held(scope, LARGEST, lambda rows, n: _rising(scope, rows, n))
+
+
+def _rising(scope: Scope, rows: list[Printed], n: int) -> Iterator[Finding]:
     for row in rows:
         steps = _steps(scope, row, n)
         if steps is None:
@@ -104,9 +127,12 @@ def rising_steps(scope: Scope) -> Iterator[Finding]:
 @kind("ties-of-steps", StepSettings)
 def ties_of_steps(scope: Scope) -> Iterator[Finding]:
     """The ties that explain all rho of a series of values can be ties of the printed values of its steps."""
+    yield from _held(scope, LARGEST, lambda rows, n: _ties(scope, rows, n))
+
+
+def _ties(scope: Scope, rows: list[Printed], n: int) -> Iterator[Finding]:
     own: StepSettings = scope.settings
-    rows, n = _correlations(scope)
-    for members in by_keys(rows, own.ranked).values() if n <= LARGEST else ():
+    for members in by_keys(rows, own.ranked).values():
         found = explain(members, own.values, n, own.ranked_ties)
         for same in by_keys(members, own.values).values():
             steps = _steps(scope, same[0], n)
@@ -143,9 +169,12 @@ class SharedSettings(StepSettings):
 @kind("shared-order", SharedSettings)
 def shared_order(scope: Scope) -> Iterator[Finding]:
     """Some order of the ranked series over the steps gives all its printed rho with the printed values at once."""
+    yield from _held(scope, LARGEST_ORDER, lambda rows, n: _shared(scope, rows, n))
+
+
+def _shared(scope: Scope, rows: list[Printed], n: int) -> Iterator[Finding]:
     own: SharedSettings = scope.settings
-    rows, n = _correlations(scope)
-    for members in by_keys(rows, own.ranked).values() if n <= LARGEST_ORDER else ():
+    for members in by_keys(rows, own.ranked).values():
         found = explain(members, own.values, n, own.ranked_ties)
         for same in by_keys(members, own.series).values():
             steps = [_steps(scope, row, n) for row in same]
@@ -180,8 +209,21 @@ def _shared_finding(
         said = (
             f"{label}: {count} of the {n}! orders of the ranked series give all {len(rows)} printed rho; in each of "
             f"them it falls between at least {falls} of the {(n - 1) * (n - 2) // 2} pairs of printed steps (then from "
-            f"small to large: {rising})."
+            f"small to large: {rising}){_further(shared, rows, steps, own)}."
         )
     else:
         said = f"{label}: no order of the ranked series gives all {len(rows)} printed rho: {clause(scope.rule.why)}."
     return scope.finding(verdict, cells, expected=expected, found=f"{count} orders", sentence=said, row=label)
+
+
+def _further(shared: Shared, rows: Sequence[Printed], steps: Sequence[Steps], own: SharedSettings) -> str:
+    """What the step that is not printed must be, as the end of a sentence; nothing if that is open."""
+    names: dict[str, list[str]] = {}
+    for places, row, one in zip(shared.further, rows, steps, strict=True):
+        if len(places) == 1 and (place := next(iter(places))) is not None:
+            text = one.cells[one.levels.index(place)].text
+            names.setdefault(text, []).append(" ".join(row.line.keys[k] for k in own.match if k not in own.series))
+    said = " and ".join(f"{text} in {', '.join(metrics)}" for text, metrics in names.items())
+    n = shared.orders.shape[1]
+    ranks = (shared.orders[:, -1] + n + 1) / 2
+    return f"; the step that is not printed has {said}, and rank {ranks.min():g} to {ranks.max():g}" if said else ""

@@ -11,9 +11,11 @@ from editverdict.ledger.correlations import (
     Explanation,
     Printed,
     by_keys,
+    countable,
     explain,
     observations,
     printed_rows,
+    undecided,
 )
 from editverdict.ledger.findings import Finding, Verdict
 from editverdict.ledger.ranges import Range
@@ -43,24 +45,20 @@ def tied_ranks(scope: Scope) -> Iterator[Finding]:
     """
     own: TiedSettings = scope.settings
     for n, rows, found in _explanations(scope, own):
+        if found is None:
+            yield undecided(scope, rows, countable(n or None, LARGEST))
+            return
         for members in by_keys(rows, own.values).values():
             yield _tie_finding(scope, own, n, members, found)
 
 
-def _explanations(scope: Scope, own: TiedSettings) -> Iterator[tuple[int, list[Printed], Explanation]]:
-    """Per ranked series: n, its rows, and what explains them.
-
-    Raises
-    ------
-    ValueError
-        There are too many observations to count their orders.
-    """
+def _explanations(scope: Scope, own: TiedSettings) -> Iterator[tuple[int, list[Printed], Explanation | None]]:
+    """Per ranked series: n, its rows, and what explains them; None once if the orders cannot be counted."""
     rows = printed_rows(scope, own)
     n = observations(rows, own)
-    if n > LARGEST:
-        raise ValueError(
-            f"rule '{scope.rule.id}': the printed p are explained by n = {n}; ties are counted up to {LARGEST}"
-        )
+    if n is None or countable(n, LARGEST):
+        yield n or 0, rows, None
+        return
     for members in by_keys(rows, own.ranked).values():
         yield n, members, explain(members, own.values, n, own.ranked_ties)
 
@@ -121,6 +119,9 @@ def permutation_p(scope: Scope) -> Iterator[Finding]:
     """The p over all n! orders, for the ties that explain rho: rounding where a level parts it from the printed p."""
     own: PermutationSettings = scope.settings
     for n, rows, found in _explanations(scope, own):
+        if found is None:
+            yield undecided(scope, rows, countable(n or None, LARGEST))
+            return
         for i, row in enumerate(rows):
             matches = found.matches[i]
             if not matches:
