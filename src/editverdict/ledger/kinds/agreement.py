@@ -1,0 +1,123 @@
+"""Numbers that two tables print of one thing, and numbers that the text takes from a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pydantic import Field
+
+from editverdict.ledger.findings import Finding, Verdict
+from editverdict.ledger.points import Pick, Point, grouped, label, points
+from editverdict.ledger.ranges import SLACK, Range, last_digit
+from editverdict.ledger.rules import Scope, Settings, kind
+from editverdict.ledger.tables import Cell
+from editverdict.schema.specs import Spec
+
+
+class AgreeSettings(Settings):
+    """Two picks and the keys by which their numbers belong together."""
+
+    left: Pick
+    right: Pick
+    on: tuple[str, ...]
+    within: float = Field(default=0.0, ge=0)
+    """How far apart they may be beyond rounding, in the unit compared."""
+
+
+@kind("agree", AgreeSettings)
+def agree(scope: Scope) -> Iterator[Finding]:
+    """Two printed numbers of one thing: the coarser is the finer one, rounded."""
+    own: AgreeSettings = scope.settings
+    right = grouped(points(scope, own.right), lambda p: p.key(own.on))
+    for left in points(scope, own.left):
+        for other in right.get(left.key(own.on), []):
+            if other.cell is not left.cell:
+                yield _together(scope, left, other, own.within)
+
+
+def _together(scope: Scope, left: Point, right: Point, within: float) -> Finding:
+    coarse, fine = (left, right) if left.unit > right.unit * 1.5 else (right, left)
+    bound = _bound(coarse, fine) if within == 0 else []
+    return scope.finding(
+        _apart(coarse, fine, within, scope.rule.broken),
+        [left.cell, right.cell],
+        expected=f"{_shown(right)} (Table {right.cell.table})" + (f" give or take {within:g}" if within else ""),
+        found=f"{_shown(left)} (Table {left.cell.table})",
+        row=label(left),
+        binding=bound,
+    )
+
+
+def _shown(point: Point) -> str:
+    return point.cell.text if point.scale == 1.0 else f"{point.value:g}"
+
+
+def _bound(coarse: Point, fine: Point) -> list[Cell]:
+    """A digit beyond those of the coarser number is not held by it."""
+    return [coarse.cell, fine.cell] if fine.unit > coarse.unit / 1.5 else [coarse.cell]
+
+
+def _apart(coarse: Point, fine: Point, within: float, broken: Verdict) -> Verdict:
+    gap = abs(coarse.value - fine.value) - within
+    half = coarse.unit / 2 * (1 + 1e-6) + SLACK
+    if gap <= half:
+        return "consistent"
+    return "rounding" if gap <= half + coarse.unit else broken
+
+
+class Place(Spec):
+    """A cell: its table, the keys of its row, its column."""
+
+    table: int
+    column: str
+    keys: dict[str, str]
+
+
+class Quote(Spec):
+    """A number in the text and the cell that it is taken from, or the difference of two."""
+
+    words: str
+    """A few words of the text around it."""
+    value: str
+    """Its digits as quoted."""
+    of: Place
+    minus: Place | None = None
+    source: str = ""
+    """Line of the text."""
+
+
+class QuotedSettings(Settings):
+    """Numbers that the text quotes."""
+
+    quotes: tuple[Quote, ...] = Field(min_length=1)
+
+
+@kind("quoted", QuotedSettings)
+def quoted(scope: Scope) -> Iterator[Finding]:
+    """A quoted number is the printed one, or the difference of two printed ones, rounded to the digits quoted."""
+    own: QuotedSettings = scope.settings
+    for quote in own.quotes:
+        places = [quote.of] if quote.minus is None else [quote.of, quote.minus]
+        cells = [scope.ledger.cell(place.table, place.column, **place.keys) for place in places]
+        if all(cell.number for cell in cells):
+            yield _quotation(scope, quote, cells)
+
+
+def _quotation(scope: Scope, quote: Quote, cells: Sequence[Cell]) -> Finding:
+    printed = cells[0].value - sum(cell.value for cell in cells[1:])
+    loose = cells[0].range - cells[1].range if len(cells) > 1 else cells[0].range
+    unit = last_digit(quote.value) or 0.0
+    said = float(quote.value)
+    half = unit / 2 * (1 + 1e-6) + SLACK
+    verdict: Verdict = "consistent"
+    if abs(said - printed) > half:
+        verdict = "rounding" if Range(said - half, said + half).meets(loose) else scope.rule.broken
+    finer = any(cell.unit < unit / 1.5 for cell in cells)
+    return scope.finding(
+        verdict,
+        cells,
+        expected=" - ".join(cell.text for cell in cells),
+        found=f"{quote.value} in the text",
+        row=f"“{quote.words}” ({quote.source})" if quote.source else f"“{quote.words}”",
+        binding=[] if finer else cells,
+    )
