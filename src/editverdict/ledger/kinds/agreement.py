@@ -98,9 +98,15 @@ def quoted(scope: Scope) -> Iterator[Finding]:
     own: QuotedSettings = scope.settings
     for quote in own.quotes:
         places = [quote.of] if quote.minus is None else [quote.of, quote.minus]
-        cells = [scope.ledger.cell(place.table, place.column, **place.keys) for place in places]
-        if all(cell.number for cell in cells):
+        cells = [cell for place in places for cell in _at(scope, place)]
+        if len(cells) == len(places) and all(cell.number for cell in cells):
             yield _quotation(scope, quote, cells)
+
+
+def _at(scope: Scope, place: Place) -> list[Cell]:
+    """The cell of a place; none if another's table lacks its row."""
+    rows = scope.ledger[place.table].select(**place.keys)
+    return [rows[0].cells[place.column]] if len(rows) == 1 else []
 
 
 def _quotation(scope: Scope, quote: Quote, cells: Sequence[Cell]) -> Finding:

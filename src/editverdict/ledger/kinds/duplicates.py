@@ -48,7 +48,8 @@ def copied(scope: Scope) -> Iterator[Finding]:
     Two independent numbers of standard deviation s, printed in steps u, are equal with probability u / (2 sqrt(pi) s),
     the height of the difference's normal density times a step. Steps are the greatest common divisor of what is
     printed, s the standard deviation of all numbers of a sort. Chance of m equal numbers of n, over all pairs:
-    pairs * binomial(n, m) * product of the probabilities. The floor (0 at least) and everything (100) count as no agreement.
+    pairs * binomial(n, m) * product of the probabilities. Numbers up to the floor (0 at least), and 100, count as no
+    agreement.
     """
     own: CopiedSettings = scope.settings
     found = [point for pick in own.picks for point in points(scope, pick)]

@@ -137,6 +137,4 @@ class UnverifiableSettings(Settings):
 def unverifiable(scope: Scope) -> Iterator[Finding]:
     """A statement that the tables as they are here cannot decide: it is named, so that nobody thinks it was checked."""
     own: UnverifiableSettings = scope.settings
-    yield scope.finding(
-        "undefined", [], expected="cannot be checked", found=own.lost, row=f"Table {scope.tables[0]}"
-    )
+    yield scope.finding("undefined", [], expected="cannot be checked", found=own.lost, row=f"Table {scope.tables[0]}")

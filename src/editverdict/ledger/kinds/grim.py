@@ -119,14 +119,12 @@ def sizes_that_fit(cells: Sequence[Cell], bound: int) -> list[Fit]:
     binomial tail with the share of printable rates that are k/N. Rates of none and all are left out: they always fit.
     """
     shares, units = _distinct(cells)
-    fits = []
-    for size in range(2, bound + 1):
-        counts = np.rint(shares * size) / size
-        hit = np.abs(shares - counts) <= units / 2 * (1 + TOUCH)
-        by_chance = float(np.minimum(1.0, (size + 1) / (1 / units + 1)).mean())
-        hits = int(hit.sum())
-        tail = float(binom.logsf(hits - 1, shares.size, by_chance)) if hits and by_chance < 1 else 0.0
-        fits.append(Fit(size, hits, int(shares.size), tail))
+    sizes = np.arange(2, bound + 1, dtype=np.float64)
+    counts = np.rint(shares[:, None] * sizes) / sizes
+    hits = (np.abs(shares[:, None] - counts) <= units[:, None] / 2 * (1 + TOUCH)).sum(axis=0)
+    by_chance = np.minimum(1.0, (sizes + 1) / (1 / units[:, None] + 1)).mean(axis=0)
+    tails = np.minimum(0.0, binom.logsf(hits - 1, shares.size, by_chance))
+    fits = [Fit(int(n), int(h), int(shares.size), float(t)) for n, h, t in zip(sizes, hits, tails, strict=True)]
     return sorted(fits, key=lambda fit: (fit.log_chance, fit.size))
 
 
@@ -152,7 +150,7 @@ def grim_size(scope: Scope) -> Iterator[Finding]:
     wanted = f"k/{own.size}" if own.size is not None else "some k/N"
     row = f"{', '.join(own.columns)} {' '.join(v for values in scope.rule.where.values() for v in values)}".strip()
     if chance > math.log10(own.level):
-        said = f"No number of questions up to {own.bound} explains these rates better than chance would."
+        said = f"No number of questions up to {own.bound} explains these rates clearly better than chance."
         yield scope.finding("undefined", cells, expected=wanted, found=found, sentence=said, row=row)
         return
     same = own.size is None or own.size == best.size

@@ -46,7 +46,7 @@ def drop(scope: Scope) -> Iterator[Finding]:
     for table in scope.tables:
         base |= {p.keys["column"]: p for p in points(scope, own.reference.model_copy(update={"table": table}))}
         found = points(scope, own.pick.model_copy(update={"table": table}))
-        tested += [(p, base[p.keys["column"]]) for p in found if p.keys["column"] in own.sizes]
+        tested += [(p, base[p.keys["column"]]) for p in found if p.keys["column"] in own.sizes.keys() & base.keys()]
     raw = [two_proportions(_share(p), _share(b), own.sizes[p.keys["column"]]) for p, b in tested]
     for (point, reference), p, adjusted in zip(tested, raw, holm(raw), strict=True):
         below = point.value < reference.value
@@ -122,7 +122,7 @@ def judge_error(scope: Scope) -> Iterator[Finding]:
         expected=f"{count} of {own.of}: {ci.low:.1%} to {ci.high:.1%}",
         found=f"{own.share:.0%} of {own.of}; {small} of {len(cells)} rates are no larger than {1 - ci.low:.1%}",
         row="agreement of the judge",
-        sentence=f"The judge may err in up to {1 - ci.low:.1%} of cases, as much as {small} of {len(cells)} rates here.",
+        sentence=f"The judge may err in up to {1 - ci.low:.1%} of cases; {small} of {len(cells)} rates are no larger.",
     )
 
 
@@ -177,10 +177,11 @@ class OutOfLineSettings(Settings):
 def out_of_line(scope: Scope) -> Iterator[Finding]:
     """What a row keeps of the reference in one column is like what it keeps in the others."""
     own: OutOfLineSettings = scope.settings
-    base = {p.keys["column"]: p for p in points(scope, own.reference)}
+    base = {p.keys["column"]: p for p in points(scope, own.reference) if p.value > 0}
     rows: dict[int, list[Point]] = {}
     for point in points(scope, own.pick):
-        rows.setdefault(point.cell.line, []).append(point)
+        if point.keys["column"] in base:
+            rows.setdefault(point.cell.line, []).append(point)
     for row in rows.values():
         kept = np.array([p.value / base[p.keys["column"]].value for p in row])
         middle = float(np.median(kept))
