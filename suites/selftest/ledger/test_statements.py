@@ -99,7 +99,7 @@ def test_bounds_bind_only_if_they_are_one_number() -> None:
     made = table(1, ["m"], "m,a\nA,100.00\nB,99.00\nC,0.30")
     exact = hold("bounded", {"low": 100, "high": 100}, made)
     assert [one.verdict for one in exact] == ["consistent", "inconsistent", "inconsistent"]
-    assert all(one.binding for one in exact)
+    assert [bool(one.binding) for one in exact] == [True, False, False]
     loose = hold("bounded", {"high": 99.5}, made)
     assert [one.verdict for one in loose] == ["inconsistent", "consistent", "consistent"]
     assert not any(one.binding for one in loose)
@@ -119,3 +119,14 @@ def test_better_with_than_without() -> None:
     ]
     lives = settings | {"strict": False, "share": 0.5, "alive": 50}
     assert verdicts(hold("improves-on", lives, alone, both)) == {"inconsistent": 1}
+
+
+def test_one_measure_confirms_another() -> None:
+    one = table(1, ["m"], "m,a\nA,10\nB,20\nC,30\nD,40")
+    two = table(2, ["m", "s"], "m,s,b\nA,x,1\nB,x,2\nC,x,4\nD,x,3\nA,y,9\nB,y,5\nC,y,2\nD,y,7")
+    settings = {"left": {"table": 1}, "right": {"table": 2}, "on": ["m"], "by": ["s"]}
+    found = hold("same-order", settings, one, two)
+    assert [(f.row, f.verdict, f.found) for f in found] == [
+        ("x", "consistent", "rho = 0.80 over 4"),
+        ("y", "inconsistent", "rho = -0.40 over 4"),
+    ]

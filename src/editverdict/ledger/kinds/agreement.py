@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pydantic import Field
+from scipy.stats import spearmanr
 
 from editverdict.ledger.findings import Finding, Verdict
 from editverdict.ledger.points import Pick, Point, grouped, label, points
@@ -41,11 +42,17 @@ def _together(scope: Scope, left: Point, right: Point, within: float) -> Finding
     return scope.finding(
         _apart(coarse, fine, within, scope.rule.broken),
         [left.cell, right.cell],
-        expected=f"{_shown(right)} (Table {right.cell.table})" + (f" give or take {within:g}" if within else ""),
+        expected=f"{_shown(right)} ({_source(right, left)})" + (f" give or take {within:g}" if within else ""),
         found=f"{_shown(left)} (Table {left.cell.table})",
         row=label(left),
         binding=bound,
     )
+
+
+def _source(point: Point, beside: Point) -> str:
+    """The table of a point, and those of its keys that the other lacks."""
+    more = [value for name, value in point.keys.items() if name not in beside.keys]
+    return " ".join([f"Table {point.cell.table}", *more])
 
 
 def _shown(point: Point) -> str:
@@ -63,6 +70,37 @@ def _apart(coarse: Point, fine: Point, within: float, broken: Verdict) -> Verdic
     if gap <= half:
         return "consistent"
     return "rounding" if gap <= half + coarse.unit else broken
+
+
+class SameOrderSettings(Settings):
+    """Two measures of the same things, and how alike they must order them."""
+
+    left: Pick
+    right: Pick
+    on: tuple[str, ...]
+    by: tuple[str, ...] = ()
+    """Keys by which the right numbers fall into groups, each ordered by itself."""
+    at_least: float = Field(default=0.7, ge=-1, le=1)
+    """Spearman's rho."""
+
+
+@kind("same-order", SameOrderSettings)
+def same_order(scope: Scope) -> Iterator[Finding]:
+    """One measure confirms another: Spearman's rho over the things that both measure, group by group."""
+    own: SameOrderSettings = scope.settings
+    left = {point.key(own.on): point for point in points(scope, own.left)}
+    for group in grouped(points(scope, own.right), lambda p: p.key(own.by)).values():
+        pairs = [(left[p.key(own.on)], p) for p in group if p.key(own.on) in left]
+        if len(pairs) < 3:
+            continue
+        rho = float(spearmanr([a.value for a, _ in pairs], [b.value for _, b in pairs]).statistic)
+        yield scope.finding(
+            "consistent" if rho >= own.at_least else scope.rule.broken,
+            [point.cell for pair in pairs for point in pair],
+            expected=f"rho of at least {own.at_least:g}",
+            found=f"rho = {rho:.2f} over {len(pairs)}",
+            row=" ".join(group[0].key(own.by)),
+        )
 
 
 class Place(Spec):

@@ -176,13 +176,15 @@ def bounded(scope: Scope) -> Iterator[Finding]:
     found = points(scope, own.pick)
     if not own.most:
         for point in found:
+            inside = allowed.meets(point.value)
             yield scope.finding(
-                "consistent" if allowed.meets(point.value) else scope.rule.broken,
+                "consistent" if inside else scope.rule.broken,
                 [point.cell],
                 expected=allowed,
                 found=point.cell.text,
                 row=label(point),
-                binding=[point.cell] if own.low == own.high else [],
+                # Outside already, another digit would not show.
+                binding=[point.cell] if inside and own.low == own.high else [],
             )
         return
     for key, group in grouped(found, lambda p: p.key(own.group)).items():
