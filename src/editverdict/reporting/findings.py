@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from editverdict.inference.rows import ClaimVerdict, Row
+from editverdict.reporting.beside import paper_text, replication_text
 from editverdict.reporting.formatting import headline, number
 
 _GROUPS = (
@@ -44,12 +45,14 @@ def _bare(reason: str) -> str:
 
 def _case(row: Row) -> str:
     subject = "-".join(part for part in (row.model, row.method, row.dataset) if part)
+    beside = f"Paper: {paper_text(row)}; {replication_text(row)}." if row.paper_values or row.not_comparable else ""
     notes = [f"specific: {row.specific}"] if row.specific else []
     notes += ["depends on the definition"] if row.depends_on_definition else []
     if row.margin_to_flip is not None:
         notes.append(f"margin to flip {number(row.margin_to_flip)}")
     more = f" ({'; '.join(notes)})" if notes else ""
-    return f"  - {_line(subject)}: **{row.verdict.replace('_', ' ')}**: {_line(_bare(row.reason) + more)}"
+    said = f"  - {_line(subject)}: **{row.verdict.replace('_', ' ')}**: {_line(_bare(row.reason) + more)}"
+    return f"{said}\n    - {_line(beside)}" if beside else said
 
 
 def _claim(claim: ClaimVerdict, rows: Sequence[Row]) -> list[str]:

@@ -7,7 +7,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from editverdict.inference.replication import closest
 from editverdict.inference.rows import ClaimVerdict, Row
+from editverdict.reporting.beside import MEANING, replication_text
 from editverdict.reporting.bullet import bullet
 from editverdict.reporting.cards import flatten
 from editverdict.reporting.files import write_text
@@ -105,6 +107,7 @@ def _how_to_read() -> Html:
     words = [
         ("controls", "Negative ones must not show the effect, positive ones must; otherwise the case is invalid."),
         ("specific", "Whether the effect differs from a comparator, such as a random update of the same norm."),
+        ("paper", MEANING),
         ("margin to flip", "How far the threshold would have to move for the verdict to change."),
         ("scope", "Replication of a setting of the paper, extension to another, or rehearsal with random weights."),
     ]
@@ -122,6 +125,17 @@ def _measured_cell(rows: list[Row]) -> Html:
     return join(lines, "<br>") if lines else Html(MISSING)
 
 
+def _paper_cell(rows: list[Row]) -> Html:
+    """The printed number and how far the measured one is from it; of several cases each that says something new."""
+    lines = []
+    for row in rows[:4]:
+        one = closest(row)
+        shown = number(one.printed.value) if one is not None else MISSING
+        where = f"Table {one.printed.table}, {one.printed.row}: " if one is not None else ""
+        lines.append(join([tag("b", shown), Html("<br>"), small(f"{where}{replication_text(row)}")]))
+    return join(dict.fromkeys(lines), "<br>") if lines else Html(MISSING)
+
+
 def _controls_cell(rows: list[Row]) -> Html:
     tally = control_tally(rows)
     return tag("span", tally, css="bad" if "failed" in tally else "soso" if "undecided" in tally else "")
@@ -137,6 +151,7 @@ def _claim_line(run: Run, claim: ClaimVerdict) -> Html:
         (badge(claim.verdict), ""),
         (join([link, claim.statement, small(f"Stands on {stands or MISSING}")], "<br>"), ""),
         (_measured_cell(rows), "n void" if claim.verdict == "invalid" else "n"),
+        (_paper_cell(rows), "said"),
         (join([join(expected, "<br>"), pictured]), "n"),
         (_controls_cell(rows), ""),
         (claim.specific or MISSING, ""),
@@ -148,7 +163,7 @@ def _claims_table(run: Run, kind: str) -> Html:
     claims = [claim for claim in run.claims if claim.kind == kind]
     if not claims:
         return Html("")
-    columns = ("verdict", "claim", "measured", "expected", "controls", "specific")
+    columns = ("verdict", "claim", "measured", "paper", "expected", "controls", "specific")
     lines = []
     for hypothesis in dict.fromkeys(claim.hypothesis for claim in claims):
         lines.append(tag("tr", tag("td", hypothesis, colspan=str(len(columns))), css="group"))

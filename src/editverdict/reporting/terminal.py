@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from editverdict.inference.rows import ClaimVerdict, Row
+from editverdict.reporting.beside import short_text
 from editverdict.reporting.formatting import (
     LOOKS,
     MISSING,
@@ -34,11 +35,15 @@ def verdict_text(verdict: str) -> Text:
 
 
 def _measured(rows: Sequence[Row]) -> Text:
-    """Estimate and interval of a single case; of several cases the first three, one line each."""
+    """Estimate and interval of a single case; of several cases the first three, one line each; below, the paper's."""
     if len(rows) == 1 and rows[0].interval is not None:
-        return Text(f"{number(rows[0].estimate)}\n{interval(rows[0].interval)}")
-    lines = [measured(row) for row in rows[:3]] + ([f"… {len(rows) - 3} more cases"] if len(rows) > 3 else [])
-    return Text("\n".join(lines) or MISSING)
+        made = Text(f"{number(rows[0].estimate)}\n{interval(rows[0].interval)}")
+    else:
+        lines = [measured(row) for row in rows[:3]] + ([f"… {len(rows) - 3} more cases"] if len(rows) > 3 else [])
+        made = Text("\n".join(lines) or MISSING)
+    for said in dict.fromkeys(short_text(row) for row in rows[:3] if row.paper_values):
+        made.append(f"\n{said}", style="dim")
+    return made
 
 
 def _name(claim: ClaimVerdict) -> Text:
