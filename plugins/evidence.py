@@ -16,6 +16,7 @@ from plugins.claims import RUN_DIR_VARIABLE
 
 if TYPE_CHECKING:
     from editverdict.inference.rows import Row
+    from editverdict.ledger.records import CaseRecord
 
 
 def _active(config: pytest.Config) -> bool:
@@ -39,6 +40,24 @@ def pytest_editverdict_row(item: pytest.Item, row: Row, run_dir: Path) -> None:
         allure.dynamic.parameter(parameter.name, parameter.value, excluded=parameter.excluded)
     for one in mapping.attachments(row, run_dir):
         allure.attach(one.content, name=one.name, attachment_type=one.mime, extension=one.extension)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_editverdict_audited(item: pytest.Item, record: CaseRecord) -> None:
+    """Give the running test of a rule its labels, description and numbers."""
+    if not _active(item.config):
+        return
+    import allure
+
+    from editverdict.reporting import allure_ledger as mapping
+
+    for name, value in mapping.labels(record):
+        allure.dynamic.label(name, value)
+    allure.dynamic.title(mapping.title(record))
+    allure.dynamic.description(mapping.description(record))
+    for name, value in mapping.parameters(record):
+        allure.dynamic.parameter(name, value, excluded=True)
+    allure.attach(mapping.as_json(record), name="rule.json", attachment_type="application/json", extension="json")
 
 
 @pytest.hookimpl(trylast=True)
