@@ -117,7 +117,7 @@ def _report(run_dir: Path) -> int:
     write_exports(run_dir)
     beside = write_paper_tables(run_dir, bundle.root() / "specs" / "paper")
     paths = build_report(run_dir, bundle.root() / "reports")
-    console.print(run_report(run.claims, run.rows, run.manifest))
+    console.print(run_report(run.claims, run.rows, run.manifest, run.ledger))
     if paths.message:
         say(paths.message, "yellow")
     missing = [case for claim in run.claims for case in claim.missing]

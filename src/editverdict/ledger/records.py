@@ -116,7 +116,9 @@ def read_records(path: Path) -> tuple[CaseRecord, ...]:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "line"
-            raise ValueError(f"{path}, line {position}: expected what a rule found, found {where}: {first['msg']}")                from error
+            raise ValueError(
+                f"{path}, line {position}: expected what a rule found, found {where}: {first['msg']}"
+            ) from error
         found[record.case] = record
     return tuple(found.values())
 

@@ -23,7 +23,9 @@ def distance_text(one: Beside) -> str:
     if one.difference is None:
         return "nothing measured"
     difference = f"difference {signed(one.difference)}"
-    return f"distance {number(one.distance)}, {difference}" if one.distance is not None else f"{difference}, no interval"
+    return (
+        f"distance {number(one.distance)}, {difference}" if one.distance is not None else f"{difference}, no interval"
+    )
 
 
 def signed(value: float) -> str:

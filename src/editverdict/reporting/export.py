@@ -112,8 +112,8 @@ def _line(claim: ClaimVerdict, row: Row | None) -> str:
         cells += [latex(MISSING)] * 5
     else:
         bounds = "" if row.interval is None else f" {interval(row.interval)}"
-        cells += [latex(f"{number(row.estimate)}{bounds}"), latex(_paper(row)), _expected(row), latex(control_tally([row])),
-                  latex(row.stands_on or MISSING)]  # fmt: skip
+        cells += [latex(f"{number(row.estimate)}{bounds}"), latex(_paper(row)), _expected(row)]
+        cells += [latex(control_tally([row])), latex(row.stands_on or MISSING)]
     return " & ".join(cells) + r" \\"
 
 
@@ -145,7 +145,7 @@ def write_exports(run_dir: Path) -> list[Path]:
         "claims.csv": claims_csv(run.claims),
         "cases.csv": cases_csv(run.rows),
         "claims.tex": claims_latex(run.claims, run.rows),
-        "findings.md": findings_markdown(run.claims, run.rows, run.manifest),
+        "findings.md": findings_markdown(run.claims, run.rows, run.manifest, run.ledger),
     }
     for name, content in contents.items():
         write_text(run_dir / name, content)

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from editverdict.inference.rows import ClaimVerdict, Row
+from editverdict.ledger.records import CaseRecord
 from editverdict.reporting.beside import paper_text, replication_text
 from editverdict.reporting.formatting import headline, number
+from editverdict.reporting.ledger_section import ledger_markdown
 
 _GROUPS = (
     (
@@ -73,7 +75,12 @@ def _stands_on(manifest: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def findings_markdown(claims: Sequence[ClaimVerdict], rows: Sequence[Row], manifest: Mapping[str, Any]) -> str:
+def findings_markdown(
+    claims: Sequence[ClaimVerdict],
+    rows: Sequence[Row],
+    manifest: Mapping[str, Any],
+    ledger: Sequence[CaseRecord] = (),
+) -> str:
     """The findings of a run.
 
     Parameters
@@ -82,6 +89,8 @@ def findings_markdown(claims: Sequence[ClaimVerdict], rows: Sequence[Row], manif
         As judged; a claim stands under its own verdict, with all its cases below it.
     manifest
         What the run stands on; printed at the end.
+    ledger
+        What the rules over the paper's tables found.
 
     Returns
     -------
@@ -94,4 +103,5 @@ def findings_markdown(claims: Sequence[ClaimVerdict], rows: Sequence[Row], manif
         if own:
             text += [f"## {title} ({len(own)})", "", meaning, ""]
             text += [line for claim in own for line in _claim(claim, rows)] + [""]
+    text += ledger_markdown(ledger, _line)
     return "\n".join([*text, "## What this stands on", "", *_stands_on(manifest)]) + "\n"

@@ -25,6 +25,7 @@ from editverdict.reporting.formatting import (
     verdict_counts,
 )
 from editverdict.reporting.html_case import claim_article
+from editverdict.reporting.ledger_section import TITLE, counts_sentence, ledger_html
 from editverdict.reporting.markup import Html, anchor, badge, code, facts, fold, join, small, table, tag
 from editverdict.reporting.run import Run, load_run, methods_elsewhere
 
@@ -92,6 +93,9 @@ def _top(run: Run) -> Html:
     if (run.path / PAPER_TABLES).is_file():
         link = tag("a", "The paper's tables and figures beside this run", href=PAPER_TABLES)
         parts.append(tag("p", link))
+    if run.ledger:
+        link = tag("a", TITLE, href=f"#{anchor('part', 'ledger')}")
+        parts.append(tag("p", join([link, f": {counts_sentence(run.ledger)}"])))
     notes = _notes(run)
     if notes:
         parts.append(tag("div", join(tag("p", note) for note in notes), css="notes", role="note"))
@@ -218,6 +222,7 @@ def summary_html(run: Run) -> str:
     articles = [claim_article(run, claim, position) for position, claim in enumerate(run.claims)]
     main = [
         *(_claims_table(run, kind) for kind in dict.fromkeys([*_KINDS, *(c.kind for c in run.claims)])),
+        ledger_html(run.ledger),
         _how_to_read(),
         tag("h2", "The cases"),
         *articles,

@@ -60,9 +60,7 @@ def read_paper(folder: Path) -> dict[int, PaperTable]:
         The index, or a table that it names, is not there or cannot be read.
     """
     return {
-        number: PaperTable(
-            number, table.spec.caption, _units(table.spec), tuple(_record(line) for line in table.lines)
-        )
+        number: PaperTable(number, table.spec.caption, _units(table.spec), tuple(_record(line) for line in table.lines))
         for number, table in read_ledger(folder).tables.items()
     }
 
