@@ -36,6 +36,11 @@ class CellRecord(_Part):
     column: str
     printed: str
 
+    @property
+    def brief(self) -> str:
+        """The cell where its row is known."""
+        return f"Table {self.table}, {self.column}: {self.printed}"
+
     def __str__(self) -> str:
         return f"Table {self.table}, {' '.join(self.keys.values())}, {self.column}: {self.printed}"
 

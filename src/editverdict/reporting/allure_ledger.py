@@ -51,9 +51,10 @@ def parameters(record: CaseRecord) -> list[tuple[str, str]]:
 
 
 def finding_cells(one: FindingRecord, shown: int = 4) -> str:
-    """The printed cells that a finding rests on; of many the first few."""
+    """The printed cells that a finding rests on; of many the first few, and without the keys that its row tells."""
     more = len(one.cells) - shown
-    return "; ".join(map(str, one.cells[:shown])) + (f"; {more} more" if more > 0 else "")
+    named = (str(cell) if " ".join(cell.keys.values()) != one.row else cell.brief for cell in one.cells[:shown])
+    return "; ".join(named) + (f"; {more} more" if more > 0 else "")
 
 
 def description(record: CaseRecord) -> str:

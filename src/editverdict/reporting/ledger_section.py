@@ -20,8 +20,10 @@ from editverdict.reporting.allure_ledger import counts_text, finding_cells, tabl
 from editverdict.reporting.formatting import Look
 from editverdict.reporting.markup import Html, anchor, code, fold, join, small, table, tag
 
-SHOWN = 25
+SHOWN = 12
 """Rows of one case that a page lists; all are in the file."""
+OPENED = 5
+"""Cases that are unfolded from the start."""
 TITLE = "The paper's ledger"
 LEAD = (
     "The paper's printed tables, held against their own arithmetic and their own statements; no model is needed for "
@@ -91,7 +93,7 @@ def _finding(one: FindingRecord) -> tuple[Any, ...]:
     return _badge(one.verdict), where, one.expected, code(one.found), one.sentence
 
 
-def _case(record: CaseRecord) -> Html:
+def _case(record: CaseRecord, opened: bool) -> Html:
     """A rule that is broken somewhere, with its rows, the worst first."""
     order = sorted(record.findings, key=lambda one: -VERDICTS.index(one.verdict))
     more = len(order) - SHOWN
@@ -104,7 +106,7 @@ def _case(record: CaseRecord) -> Html:
         tag("p", f"{more} more rows are in {FILE}.", css="small") if more > 0 else "",
         tag("p", f"Rule {record.rule}. {record.source}", css="small"),
     ]
-    return fold(title, join([made, *notes]), opened=record.verdict in ("inconsistent", "broken"))
+    return fold(title, join([made, *notes]), opened)
 
 
 def ledger_html(records: Sequence[CaseRecord]) -> Html:
@@ -117,7 +119,7 @@ def ledger_html(records: Sequence[CaseRecord]) -> Html:
         tag("p", counts_sentence(records)),
         _families(records),
         tag("h4", f"What does not hold, worst first ({len(records) - fine} of {len(records)})"),
-        *(_case(record) for record in worst_first(records)),
+        *(_case(record, position < OPENED) for position, record in enumerate(worst_first(records))),
     ]
     return join([tag("h2", TITLE, id=anchor("part", "ledger")), tag("div", join(body), css="panel ledger")])
 
