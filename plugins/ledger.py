@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 LEDGER: pytest.StashKey[tuple[Ledger, list[Case]]] = pytest.StashKey()
 AUDITED: pytest.StashKey[Audited] = pytest.StashKey()
+RECORD: pytest.StashKey[CaseRecord] = pytest.StashKey()
 PROPERTY = "editverdict-rule"
 """User property of a test's reports: verdict of the case and its rows per verdict, as JSON."""
 
@@ -64,7 +65,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One item per rule and table."""
     if "audited" in metafunc.fixturenames:
         _, cases = _ledger(metafunc.config)
-        metafunc.parametrize("audited", cases, ids=[f"{c.rule.spec.id}-{c.subject}" for c in cases], indirect=True)
+        # Names in place of the cases themselves: a report writes a parameter out.
+        names = [case.id for case in cases]
+        ids = [f"{case.rule.spec.id}-{case.subject}" for case in cases]
+        metafunc.parametrize("audited", names, ids=ids, indirect=True)
 
 
 class Holding:
@@ -91,11 +95,12 @@ def audited(request: pytest.FixtureRequest) -> Holding:
     from editverdict.ledger.audit import run_case
     from editverdict.ledger.records import broken_record, record_of
 
-    ledger, _ = _ledger(request.config)
+    ledger, cases = _ledger(request.config)
+    case = next(one for one in cases if one.id == request.param)
     try:
-        found = run_case(request.param, ledger)
+        found = run_case(case, ledger)
     except Exception as error:
-        _keep(request.node, broken_record(request.param, f"{type(error).__name__}: {error}"))
+        _keep(request.node, broken_record(case, f"{type(error).__name__}: {error}"))
         raise
     request.node.stash[AUDITED] = found
     _keep(request.node, record_of(found))
@@ -115,6 +120,7 @@ def _keep(item: pytest.Item, record: CaseRecord) -> None:
     run_dir = _run_dir(item.config)
     if run_dir is not None:
         append_line(run_dir / FILE, record.model_dump_json())
+    item.stash[RECORD] = record
     item.user_properties.append((PROPERTY, json.dumps([record.verdict, record.counts])))
     item.config.hook.pytest_editverdict_audited(item=item, record=record)
 

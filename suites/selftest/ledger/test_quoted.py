@@ -186,7 +186,7 @@ def test_the_setting_is_read_from_the_keys() -> None:
 
 def test_specs_refuse_what_cannot_be_meant() -> None:
     for changes in ({"column": None}, {"minus": {}, "over": {}}, {"per": 0}):
-        with pytest.raises(ValueError, match="column|exclude|per"):
+        with pytest.raises(ValueError, match=r"column|exclude|per"):
             value(**changes)
 
 
