@@ -48,6 +48,15 @@ def replication_text(row: Row) -> str:
     return distance_text(one) if one is not None else f"not comparable: {row.not_comparable or NO_NUMBER}"
 
 
+def replication_brief(row: Row) -> str:
+    """The same with the first reason only, for tables."""
+    one = closest(row)
+    if one is None or one.comparable:
+        return replication_text(row)
+    first, *more = (*one.setting, *one.definition)
+    return f"not comparable: {first}" + (f"; and {len(more)} more, see the case" if more else "")
+
+
 def short_text(row: Row) -> str:
     """For narrow places, e.g. ``paper 0.274 (T16), not comparable`` or ``paper 0.793 (T5), distance 1.3``."""
     one = closest(row)

@@ -9,7 +9,7 @@ from typing import Any
 
 from editverdict.inference.replication import closest
 from editverdict.inference.rows import ClaimVerdict, Row
-from editverdict.reporting.beside import MEANING, replication_text
+from editverdict.reporting.beside import MEANING, replication_brief
 from editverdict.reporting.bullet import bullet
 from editverdict.reporting.cards import flatten
 from editverdict.reporting.files import write_text
@@ -130,14 +130,16 @@ def _measured_cell(rows: list[Row]) -> Html:
 
 
 def _paper_cell(rows: list[Row]) -> Html:
-    """The printed number and how far the measured one is from it; of several cases each that says something new."""
-    lines = []
+    """The printed number, and how far the measured one is from it or the first reason why not: each pair once."""
+    said: dict[Html, dict[str, None]] = {}
     for row in rows[:4]:
         one = closest(row)
         shown = number(one.printed.value) if one is not None else MISSING
-        where = f"Table {one.printed.table}, {one.printed.row}: " if one is not None else ""
-        lines.append(join([tag("b", shown), Html("<br>"), small(f"{where}{replication_text(row)}")]))
-    return join(dict.fromkeys(lines), "<br>") if lines else Html(MISSING)
+        where = f"Table {one.printed.table}, {one.printed.row}" if one is not None else ""
+        head = join([tag("b", shown), *([Html("<br>"), small(where)] if where else [])])
+        said.setdefault(head, {})[replication_brief(row)] = None
+    lines = [join([head, *(small(text) for text in texts)], "<br>") for head, texts in said.items()]
+    return join(lines, "<br>") if lines else Html(MISSING)
 
 
 def _controls_cell(rows: list[Row]) -> Html:

@@ -65,7 +65,7 @@ def _badge(verdict: Held) -> Html:
 
 def _families(records: Sequence[CaseRecord]) -> Html:
     cells: list[list[Any]] = []
-    for name, own in families(records).items():
+    for name, own in sorted(families(records).items(), key=lambda item: -_off(item[1])):
         counts = rows_by_verdict(own)
         tables = sorted({number for one in own for number in one.tables})
         cells.append([name, len(own), _numbers(tables), *(counts.get(verdict, 0) or "" for verdict in VERDICTS)])
@@ -75,6 +75,12 @@ def _families(records: Sequence[CaseRecord]) -> Html:
     )
     columns = ("family", "rules × tables", "tables", *(_badge(verdict) for verdict in VERDICTS))
     return table(columns, cells, numeric=(1, *range(3, 3 + len(VERDICTS))))
+
+
+def _off(records: Sequence[CaseRecord]) -> int:
+    """Rows that cannot hold, or that an artefact explains better."""
+    counts = rows_by_verdict(records)
+    return counts.get("inconsistent", 0) + counts.get("implausible", 0)
 
 
 def _numbers(tables: Sequence[int]) -> str:
