@@ -46,6 +46,8 @@ def validate(
         kind: len(getattr(library, kind)) for kind in ("claims", "models", "methods", "datasets", "corpora", "profiles")
     }
     say("specs are sound: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    quoted = sum(value.column is not None for claim in library.claims.values() for value in claim.paper_values)
+    say(f"{quoted} numbers quoted from the paper are those of its printed tables")
     if vacuous:
         from editverdict.pipeline.vacuous import try_claims
 
