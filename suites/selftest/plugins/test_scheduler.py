@@ -260,7 +260,7 @@ def test_rules_and_cases_share_a_session(project: Path) -> None:
     result = run(project, "-n", "2")
     assert result.code == 0 and len(result.outcomes) == len(result.runs) == 50, result.output
     spread = Counter(worker for worker, nodeid in result.runs if scheduler.is_rule(nodeid))
-    assert set(spread) == {"gw0", "gw1"} and spread.total() == 30
+    assert spread.total() == 30  # on one worker or both: whoever is done with the cases takes them
     for name in spread:  # on every worker all cases come before all rules
         own = [scheduler.is_rule(nodeid) for worker, nodeid in result.runs if worker == name]
         assert own == sorted(own)
