@@ -4,7 +4,7 @@ pytest_plugins = [
     "plugins.devices",
     "plugins.scheduler",
     "plugins.claims",
-    "plugins.evidence",
     "plugins.ledger",
+    "plugins.evidence",
     "fixtures.trial",
 ]

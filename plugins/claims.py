@@ -133,7 +133,7 @@ def _report_edits(trial: Trial) -> None:
             warnings.warn(f"--edits, {what}: {len(texts) - SHOWN} more", stacklevel=2)
 
 
-def _run_dir(config: pytest.Config) -> Path:
+def run_dir_of(config: pytest.Config) -> Path:
     """Folder of this session's results, the same in the controller and all workers; settled at the first call."""
     told = getattr(config, "workerinput", {}).get(RUN_DIR_VARIABLE)
     chosen = told or config.getoption("--run-dir") or os.environ.get(RUN_DIR_VARIABLE)
@@ -147,7 +147,7 @@ def _run_dir(config: pytest.Config) -> Path:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell each worker the run folder; the controller, which collects nothing, learns it here, too."""
-    node.workerinput[RUN_DIR_VARIABLE] = str(_run_dir(node.config))
+    node.workerinput[RUN_DIR_VARIABLE] = str(run_dir_of(node.config))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -168,7 +168,7 @@ def _prepare(config: pytest.Config, trial: Trial) -> None:
     from editverdict.store import Store
 
     torch.set_num_threads(trial.profile.threads)
-    trial.run_dir = _run_dir(config)
+    trial.run_dir = run_dir_of(config)
     trial.run_dir.mkdir(parents=True, exist_ok=True)
     trial.report = ProgressFile(trial.run_dir, f"worker-{trial.worker}")
     trial.store = Store(

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from plugins.claims import RUN_DIR_VARIABLE
+from plugins.ledger import RECORD
 
 if TYPE_CHECKING:
     from editverdict.inference.rows import Row
+    from editverdict.ledger.records import CaseRecord
 
 
 def _active(config: pytest.Config) -> bool:
@@ -39,6 +41,44 @@ def pytest_editverdict_row(item: pytest.Item, row: Row, run_dir: Path) -> None:
         allure.dynamic.parameter(parameter.name, parameter.value, excluded=parameter.excluded)
     for one in mapping.attachments(row, run_dir):
         allure.attach(one.content, name=one.name, attachment_type=one.mime, extension=one.extension)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_editverdict_audited(item: pytest.Item, record: CaseRecord) -> None:
+    """Give the running test of a rule its labels, numbers and record."""
+    if not _active(item.config):
+        return
+    import allure
+
+    from editverdict.reporting import allure_ledger as mapping
+
+    for name, value in mapping.labels(record):
+        allure.dynamic.label(name, value)
+    for name, value in mapping.parameters(record):
+        allure.dynamic.parameter(name, _Bare(value), excluded=True)
+    allure.attach(mapping.as_json(record), name="rule.json", attachment_type="application/json", extension="json")
+
+
+class _Bare:
+    """A text that Allure writes without quotes."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Title and description of a rule: Allure forgets those that a fixture gives, and a broken rule has no body."""
+    if not _active(item.config) or RECORD not in item.stash:
+        return
+    import allure
+
+    from editverdict.reporting import allure_ledger as mapping
+
+    allure.dynamic.title(mapping.title(item.stash[RECORD]))
+    allure.dynamic.description(mapping.description(item.stash[RECORD]))
 
 
 @pytest.hookimpl(trylast=True)

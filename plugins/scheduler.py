@@ -11,6 +11,9 @@ Why not one of xdist's own modes (3.8.0, pytest 9.2.0):
 This scheduler stands on xdist's public protocol of a scheduler alone (a worker is told indices, and told to stop), so
 it does not depend on the private parts of another one. suites/selftest/plugins guards it with real workers.
 
+The rules over the paper's tables (``suites/consistency``) take no model and seconds in all: each is a unit of its own,
+sent when all cases are, so that they fill what is left of the time and hold up nobody.
+
 It takes over only where the collection holds cases of ``suites/hypotheses`` or ``suites/benchmark``; every other
 session is left to the mode that ``--dist`` names. ``--dist each`` is left alone always.
 """
@@ -32,6 +35,7 @@ from plugins.devices import auto_workers
 
 SUITES = ("hypotheses", "benchmark")
 _CASE = re.compile(rf"(?:^|/)suites/(?:{'|'.join(SUITES)})/")
+_RULE = re.compile(r"(?:^|/)suites/consistency/")
 _DELEGATING = pytest.StashKey[bool]()
 
 
@@ -41,13 +45,20 @@ def is_case(nodeid: str) -> bool:
     return _CASE.search(nodeid.partition("::")[0]) is not None
 
 
+def is_rule(nodeid: str) -> bool:
+    """Whether a node id holds a rule against the paper's tables."""
+    return _RULE.search(nodeid.partition("::")[0]) is not None
+
+
 def group_of(nodeid: str) -> str:
     """The work unit of a test.
 
     Cases that share everything inside their innermost brackets (``smollm2-135m-ROME-worldfacts``) share an edited
-    model, whatever their module. Any other test goes with its module.
+    model, whatever their module. Rules over tables share nothing. Any other test goes with its module.
     """
     path = nodeid.partition("::")[0]
+    if is_rule(nodeid):
+        return nodeid
     if is_case(nodeid) and nodeid.endswith("]") and "[" in nodeid:
         return nodeid.rpartition("[")[2].rstrip("]")
     return path
@@ -58,7 +69,8 @@ def ordered_units(collection: Sequence[str], durations: Mapping[str, float]) -> 
 
     The length of a unit is the sum of its tests' recorded durations, in seconds; a test without one counts as the mean
     of those recorded, and without any every test counts the same. Equal units stay in order of collection. Units of a
-    model alone go before all others: what edited models are compared with is measured there.
+    model alone go before all others: what edited models are compared with is measured there. Rules over tables come
+    last, in order of collection.
     """
     units: dict[str, list[int]] = {}
     for index, nodeid in enumerate(collection):
@@ -67,7 +79,9 @@ def ordered_units(collection: Sequence[str], durations: Mapping[str, float]) -> 
     usual = sum(known) / len(known) if known else 1.0
     length = {name: sum(durations.get(collection[i], usual) for i in unit) for name, unit in units.items()}
     first = {name for name in units if any(other.startswith(f"{name}-") for other in units)}
-    return [units[name] for name in sorted(units, key=lambda name: (name not in first, -length[name]))]
+    rules = {name for name in units if is_rule(name)}
+    length |= dict.fromkeys(rules, 0.0)
+    return [units[name] for name in sorted(units, key=lambda name: (name in rules, name not in first, -length[name]))]
 
 
 # --------------------------------------------------------------------------- the scheduler

@@ -29,6 +29,9 @@ export default {
       { name: "Inconclusive", matchers: verdict("inconclusive") },
       { name: "Broken (infrastructure)", matchers: verdict("broken") },
       { name: "Not run", matchers: verdict("not_run") },
+      { name: "Printed numbers that cannot both hold", matchers: verdict("inconsistent"), groupBy: [{ label: "feature" }], expand: true },
+      { name: "Printed numbers that an artefact explains better", matchers: verdict("implausible"), groupBy: [{ label: "feature" }] },
+      { name: "The paper does not say enough", matchers: verdict("undefined") },
     ],
   },
   plugins: {

@@ -46,6 +46,8 @@ def validate(
         kind: len(getattr(library, kind)) for kind in ("claims", "models", "methods", "datasets", "corpora", "profiles")
     }
     say("specs are sound: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    quoted = sum(value.column is not None for claim in library.claims.values() for value in claim.paper_values)
+    say(f"{quoted} numbers quoted from the paper are those of its printed tables")
     if vacuous:
         from editverdict.pipeline.vacuous import try_claims
 
@@ -117,7 +119,7 @@ def _report(run_dir: Path) -> int:
     write_exports(run_dir)
     beside = write_paper_tables(run_dir, bundle.root() / "specs" / "paper")
     paths = build_report(run_dir, bundle.root() / "reports")
-    console.print(run_report(run.claims, run.rows, run.manifest))
+    console.print(run_report(run.claims, run.rows, run.manifest, run.ledger))
     if paths.message:
         say(paths.message, "yellow")
     missing = [case for claim in run.claims for case in claim.missing]

@@ -153,6 +153,19 @@ def test_our_own_specs_are_sound(cli: Callable[..., Done]) -> None:
     assert counts["claims"] >= 15 and counts["models"] >= 2 and counts["profiles"] >= 2
 
 
+def test_a_quoted_number_must_be_the_printed_one(cli: Callable[..., Done], tmp_path: Path) -> None:
+    assert re.search(r"\d\d+ numbers quoted from the paper are those of its printed tables", cli("validate").out)
+    text = CLAIM.format(id="quoting", min_units=4, expect=EXPECT)
+    keys = "{model: Llama-3.1-8B-Instruct, layer: 15}"
+    quote = f"    paper_values:\n      - {{table: 5, row: a row, keys: {keys}, column: r_eff, value: 3178}}\n"
+    mine = write(tmp_path / "mine", {"claims/quoting.yaml": f"{text.rstrip()}\n{quote}"})
+    done = cli("validate", "--specs", mine)
+    assert done.code == 2 and "claims[quoting].paper_values[0].value" in done.err
+    assert re.search(r"quoting\.yaml:2", done.err) and "3177, which is printed" in done.err and "3178" in done.err
+    write(tmp_path / "mine", {"claims/quoting.yaml": f"{text.rstrip()}\n{quote.replace('3178', '3177')}"})
+    assert cli("validate", "--specs", mine).code == 0
+
+
 def test_sound_specs_of_a_user(cli: Callable[..., Done], tmp_path: Path) -> None:
     before = cli("validate").out
     mine = write(tmp_path / "mine", SOUND)

@@ -53,7 +53,12 @@ class Difference:
 
 # --------------------------------------------------------------------------- file
 def append_row(path: Path, row: Row) -> None:
-    """Append one row and wait until it is on disk.
+    """Append one row and wait until it is on disk, as :func:`append_line`."""
+    append_line(path, row.model_dump_json())
+
+
+def append_line(path: Path, text: str) -> None:
+    """Append one line and wait until it is on disk.
 
     Processes may append at the same time (O_APPEND, one write, an advisory lock where the system has one). If the file
     ends in a torn line, that line is first moved to ``<name>.torn``.
@@ -64,7 +69,7 @@ def append_row(path: Path, row: Row) -> None:
         The file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = row.model_dump_json().encode() + b"\n"
+    data = text.encode() + b"\n"
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         with _locked(descriptor):

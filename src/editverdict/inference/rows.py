@@ -84,6 +84,20 @@ class PaperNumber(RowPart):
     row: str
     value: float
     note: str | None = None
+    low: float | None = None
+    """Least number that the printed digits may stand for."""
+    high: float | None = None
+    """Largest."""
+    model: str | None = None
+    """Of the printed row, in the paper's spelling, as far as the table names it; so are the next two."""
+    method: str | None = None
+    dataset: str | None = None
+    edits: int | None = None
+    """T behind the number."""
+    not_comparable: str | None = None
+    """Why this number differs from the quantity by its definition."""
+    cells: tuple[str, ...] = ()
+    """The printed cells, in words."""
 
 
 class Row(RowPart):
@@ -134,6 +148,7 @@ class Row(RowPart):
     descriptive: dict[str, Any] = {}
     paper_values: tuple[PaperNumber, ...] = ()
     not_comparable: str | None = None
+    """Why the paper has no number for this quantity, or none by the same definition; see replication.py."""
     evidence: str | None = None
     """File with the arrays behind the pictures, relative to the run folder."""
     hashes: dict[str, str] = {}

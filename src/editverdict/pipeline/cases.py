@@ -22,10 +22,12 @@ from editverdict.inference.controls import judge_comparator, judge_control
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, missing
 from editverdict.inference.rows import CaseVerdict, CheckResult, ControlResult, PaperNumber, Region, Row
 from editverdict.inference.verdicts import CaseDecision, decide_case, judge_definition
+from editverdict.ledger.quoted import resolve, setting
+from editverdict.ledger.tables import Ledger
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measures
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.schema.library import spec_hash
-from editverdict.schema.specs import ClaimSpec, Control
+from editverdict.schema.specs import ClaimSpec, Control, PaperValue
 
 PAPER_TEXTS = 100_000
 """Texts behind the paper's spectra (B.1)."""
@@ -265,6 +267,23 @@ def _hashes(trial: Trial, case: Case, made: Measurement) -> dict[str, str]:
     return found
 
 
+def paper_number(value: PaperValue, ledger: Ledger | None) -> PaperNumber:
+    """A quoted value as a row keeps it: with its setting and, where the paper's tables are here, its rounding."""
+    found = resolve(value, ledger) if ledger is not None else None
+    span = found.range if found is not None else None
+    return PaperNumber(
+        table=value.table,
+        row=value.row,
+        value=value.value,
+        note=value.note,
+        low=span.low if span else None,
+        high=span.high if span else None,
+        **setting(value)._asdict(),
+        not_comparable=value.not_comparable,
+        cells=tuple(str(cell) for cell in found.cells) if found is not None else (),
+    )
+
+
 def blank_row(trial: Trial, case: Case, verdict: CaseVerdict, reason: str) -> Row:
     """A row with everything that the spec alone decides."""
     claim = case.claim
@@ -295,7 +314,7 @@ def blank_row(trial: Trial, case: Case, verdict: CaseVerdict, reason: str) -> Ro
         scope=scope,
         scope_reason=why,
         stands_on=case.subject,
-        paper_values=tuple(PaperNumber(**value.model_dump()) for value in claim.paper_values),
+        paper_values=tuple(paper_number(value, trial.paper) for value in claim.paper_values),
         not_comparable=claim.not_comparable,
         hashes={"spec": spec_hash(claim), "profile": spec_hash(trial.profile)},
     )

@@ -14,6 +14,8 @@ import torch
 
 from editverdict.editors.easyedit import VARIABLE
 from editverdict.editors.registry import editor_names, make_editor
+from editverdict.ledger.quoted import check_claims
+from editverdict.ledger.tables import INDEX, Ledger, read_ledger
 from editverdict.pipeline.matrix import planned_claims
 from editverdict.pipeline.measurement import checks, measures
 from editverdict.pipeline.randoms import jobs_ahead
@@ -53,8 +55,21 @@ class Options:
     easyedit_python: Path | None = None
 
 
+def printed_tables(folders: Sequence[Path]) -> Ledger | None:
+    """The paper's tables, from the first spec folder that has a folder ``paper`` with an index; None where none has.
+
+    Raises
+    ------
+    SpecError
+        The tables cannot be read.
+    """
+    held = [folder / "paper" for folder in folders if (folder / "paper" / INDEX).is_file()]
+    return read_ledger(held[0]) if held else None
+
+
 def load_library(folders: Sequence[Path]) -> SpecLibrary:
-    """Read all specs and check names against what is registered, and hyperparameters against their editors.
+    """Read all specs and check names against what is registered, hyperparameters against their editors, and numbers
+    that are quoted from the paper against its printed tables.
 
     Raises
     ------
@@ -82,6 +97,9 @@ def load_library(folders: Sequence[Path]) -> SpecLibrary:
                         str(error),
                     )
                 )
+    tables = printed_tables(folders)
+    if tables is not None:
+        problems += check_claims(library.claims.values(), tables, library.places)
     if problems:
         raise SpecError(problems)
     return library
@@ -178,7 +196,8 @@ def make_trial(options: Options, default_specs: Path) -> Trial:
     UsageError
         An option does not fit.
     """
-    library = load_library([default_specs, *options.specs])
+    folders = [default_specs, *options.specs]
+    library = load_library(folders)
     _pick("profile", [options.profile], list(library.profiles))
     profile = library.profiles[options.profile]
     changes: dict[str, Any] = {}
@@ -207,6 +226,7 @@ def make_trial(options: Options, default_specs: Path) -> Trial:
         device=device,
         worker=int(worker) if worker.isdigit() else 0,
         n_workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+        paper=printed_tables(folders),
         easyedit_python=easyedit_python(options.easyedit_python),
         # On an accelerator a second model beside the first may not fit: there they wait for the claims that need them.
         ahead=jobs_ahead if asked & TWINNED and device.type == "cpu" else (lambda _trial, _model: ()),

@@ -20,6 +20,7 @@ from editverdict.data.records import EditRecord
 from editverdict.editors.base import State
 from editverdict.editors.deltas import PurityError
 from editverdict.generation.protocol import Protocol, decoder_start
+from editverdict.ledger.tables import Ledger
 from editverdict.models.fingerprint import hash_text, hash_weights
 from editverdict.models.sources import LoadedModel, load_model, source_folder
 from editverdict.schema.library import SpecLibrary, spec_hash
@@ -50,6 +51,8 @@ class Trial:
     n_workers: int = 1
     report: Callable[[str], None] = field(default=lambda _message: None)
     """Where progress lines go."""
+    paper: Ledger | None = None
+    """The paper's printed tables, where a spec folder holds them."""
     easyedit_python: Path | None = None
     """The Python of EasyEdit's environment, for the methods ``easyedit:X``."""
     ahead: Callable[[Trial, str], Sequence[Job]] = field(default=lambda _trial, _model: ())

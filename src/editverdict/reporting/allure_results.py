@@ -150,6 +150,9 @@ def categories() -> list[dict[str, Any]]:
         ("Not run", "skipped", "NOT[ _]RUN"),
         ("Invalid measurement", "broken", "INVALID"),
         ("Broken (infrastructure)", "broken", "BROKEN"),
+        ("Printed numbers that cannot both hold", "failed", "INCONSISTENT"),
+        ("Printed numbers that an artefact explains better", "failed", "IMPLAUSIBLE"),
+        ("The paper does not say enough", "skipped", "UNDEFINED"),
     ]
     return [{"name": name, "matchedStatuses": [state], "messageRegex": f".*{word}.*"} for name, state, word in rules]
 

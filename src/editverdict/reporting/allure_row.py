@@ -16,6 +16,7 @@ from typing import NamedTuple
 from markdown_it import MarkdownIt
 
 from editverdict.inference.rows import Row
+from editverdict.reporting.beside import paper_text, replication_text
 from editverdict.reporting.cards import card_json_text, card_markdown
 from editverdict.reporting.evidence import AnswersPicture, Picture
 from editverdict.reporting.formatting import (
@@ -122,6 +123,8 @@ def parameters(row: Row) -> list[Parameter]:
     """Outcomes as parameters; all are excluded from the history id."""
     values = [
         ("measured", number(row.estimate)),
+        ("paper", paper_text(row)),
+        ("replication distance", replication_text(row)),
         ("expected", region(row.expected)),
         (f"interval {percent(row.level)}", interval(row.interval)),
         ("units", units(row)),

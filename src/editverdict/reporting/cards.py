@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from editverdict.inference.replication import Beside, beside
 from editverdict.inference.rows import Row
+from editverdict.reporting.beside import COLUMNS, NO_NUMBER, beside_rows, paper_text, replication_text
 from editverdict.reporting.formatting import (
     LOOKS,
     MISSING,
@@ -22,7 +25,7 @@ from editverdict.reporting.formatting import (
     units,
 )
 
-CARD_VERSION = 1
+CARD_VERSION = 2
 
 
 # ------------------------------------------------------------------------------- Markdown
@@ -54,6 +57,8 @@ def _verdict_table(row: Row) -> str:
     level = percent(row.level)
     lines = [
         ("measured", code(number(row.estimate))),
+        ("paper", text(paper_text(row))),
+        ("replication distance", text(replication_text(row))),
         (f"{level} interval", code(interval(row.interval))),
         ("expected", code(region(row.expected))),
         ("origin of the threshold", text(origin(row.expected))),
@@ -65,7 +70,7 @@ def _verdict_table(row: Row) -> str:
         ("stands on", text(row.stands_on or MISSING)),
     ]
     if row.expected.rationale:
-        lines.insert(4, ("why this threshold", text(row.expected.rationale)))
+        lines.insert(6, ("why this threshold", text(row.expected.rationale)))
     return table((code(row.quantity), " "), lines)
 
 
@@ -96,9 +101,9 @@ def _definitions(row: Row) -> str:
 
 
 def _paper(row: Row) -> tuple[str, str]:
-    cells = [(str(p.table), text(p.row), code(number(p.value)), text(p.note or MISSING)) for p in row.paper_values]
-    why = f"Not comparable: {text(row.not_comparable)}" if row.not_comparable and cells else ""
-    return table(("table", "row", "the paper prints", "note"), cells), why
+    cells = [(text(w), code(p), code(m), text(far), text(note)) for w, p, m, far, note in beside_rows(row)]
+    none = "" if cells else f"The paper prints no number to stand beside it: {text(row.not_comparable or NO_NUMBER)}."
+    return table(COLUMNS, cells), none
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -142,6 +147,21 @@ def card_markdown(row: Row) -> str:
 
 
 # ------------------------------------------------------------------------------- JSON
+def _beside_json(one: Beside) -> dict[str, Any]:
+    """A printed number beside the measured one; an infinite distance is the text ``inf``."""
+    infinite = one.distance is not None and math.isinf(one.distance)
+    return {
+        "table": one.printed.table,
+        "row": one.printed.row,
+        "printed": one.printed.value,
+        "measured": one.measured,
+        "comparable": one.comparable,
+        "why_not": one.why or None,
+        "difference": one.difference,
+        "distance": "inf" if infinite else one.distance,
+    }
+
+
 def card_json(row: Row) -> dict[str, Any]:
     """The verdict card of a case as plain data; numbers in full precision."""
     full = row.model_dump(mode="json")
@@ -153,6 +173,7 @@ def card_json(row: Row) -> dict[str, Any]:
         key: full[key]
         for key in ("quantity", "describes", "reduce", "estimate", "interval", "level", "unit", "n_units", "min_units")
     }
+    card["beside_the_paper"] = [_beside_json(one) for one in beside(row)]
     card["expected"] = full["expected"] | {"text": region(row.expected)}
     for name in ("margin_to_flip", "controls", "checks", "definitions", "depends_on_definition", "specific", "scope",
                  "scope_reason", "stands_on", "paper_values", "not_comparable", "descriptive", "evidence", "hashes",

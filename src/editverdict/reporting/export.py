@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from editverdict.inference.replication import closest
 from editverdict.inference.rows import ClaimVerdict, Row
+from editverdict.reporting.beside import NO_NUMBER
 from editverdict.reporting.files import write_text
 from editverdict.reporting.findings import findings_markdown
 from editverdict.reporting.formatting import LOOKS, MISSING, control_tally, interval, number, origin
@@ -20,7 +22,8 @@ _CLAIM_COLUMNS = ("claim", "kind", "hypothesis", "statement", "verdict", "reason
 _CASE_COLUMNS = ("case", "claim", "kind", "model", "method", "dataset", "profile", "verdict", "quantity", "estimate",
                  "interval_low", "interval_high", "level", "unit", "n_units", "op", "threshold", "low", "high",
                  "origin", "margin_to_flip", "controls", "specific", "depends_on_definition", "scope", "stands_on",
-                 "reason", "spec_hash")  # fmt: skip
+                 "paper_table", "paper_row", "paper_value", "comparable", "difference", "replication_distance",
+                 "why_not_comparable", "reason", "spec_hash")  # fmt: skip
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -49,8 +52,26 @@ def cases_csv(rows: Sequence[Row]) -> str:
         values["interval_low"], values["interval_high"] = row.interval or (None, None)
         values |= {"origin": origin(row.expected), "controls": control_tally([row])}
         values["spec_hash"] = row.hashes.get("spec")
+        values |= _beside(row)
         lines.append([values[name] for name in _CASE_COLUMNS])
     return _csv(_CASE_COLUMNS, lines)
+
+
+def _beside(row: Row) -> dict[str, Any]:
+    """The printed number that is nearest in setting and definition, and how far the measured one is from it."""
+    one = closest(row)
+    if one is None:
+        return {"paper_table": None, "paper_row": None, "paper_value": None, "comparable": False, "difference": None,
+                "replication_distance": None, "why_not_comparable": row.not_comparable or NO_NUMBER}  # fmt: skip
+    return {
+        "paper_table": one.printed.table,
+        "paper_row": one.printed.row,
+        "paper_value": one.printed.value,
+        "comparable": one.comparable,
+        "difference": one.difference,
+        "replication_distance": one.distance,
+        "why_not_comparable": one.why or None,
+    }
 
 
 # ------------------------------------------------------------------------------- LaTeX
@@ -77,14 +98,22 @@ def _expected(row: Row) -> str:
     return f"${sign} {number(row.expected.threshold)}$"
 
 
+def _paper(row: Row) -> str:
+    one = closest(row)
+    if one is None:
+        return MISSING
+    far = "not comparable" if not one.comparable else f"distance {number(one.distance)}"
+    return f"{number(one.printed.value)} (Table {one.printed.table}; {far})"
+
+
 def _line(claim: ClaimVerdict, row: Row | None) -> str:
     cells = [rf"\texttt{{{latex(claim.claim)}}}", LOOKS[claim.verdict].words]
     if row is None:
-        cells += [latex(MISSING)] * 4
+        cells += [latex(MISSING)] * 5
     else:
         bounds = "" if row.interval is None else f" {interval(row.interval)}"
-        cells += [latex(f"{number(row.estimate)}{bounds}"), _expected(row), latex(control_tally([row])),
-                  latex(row.stands_on or MISSING)]  # fmt: skip
+        cells += [latex(f"{number(row.estimate)}{bounds}"), latex(_paper(row)), _expected(row)]
+        cells += [latex(control_tally([row])), latex(row.stands_on or MISSING)]
     return " & ".join(cells) + r" \\"
 
 
@@ -92,9 +121,9 @@ def claims_latex(claims: Sequence[ClaimVerdict], rows: Sequence[Row]) -> str:
     """A ``booktabs`` table: one line per case, the claim's verdict on each; claims without a case have dashes."""
     lines = [
         "% needs \\usepackage{booktabs}",
-        r"\begin{tabular}{llllll}",
+        r"\begin{tabular}{lllllll}",
         r"\toprule",
-        r"claim & verdict & measured & expected & controls & stands on \\",
+        r"claim & verdict & measured & paper & expected & controls & stands on \\",
         r"\midrule",
     ]
     for claim in claims:
@@ -116,7 +145,7 @@ def write_exports(run_dir: Path) -> list[Path]:
         "claims.csv": claims_csv(run.claims),
         "cases.csv": cases_csv(run.rows),
         "claims.tex": claims_latex(run.claims, run.rows),
-        "findings.md": findings_markdown(run.claims, run.rows, run.manifest),
+        "findings.md": findings_markdown(run.claims, run.rows, run.manifest, run.ledger),
     }
     for name, content in contents.items():
         write_text(run_dir / name, content)

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from editverdict.inference.rows import ClaimVerdict, Row
+from editverdict.ledger.records import CaseRecord
+from editverdict.reporting.beside import paper_text, replication_text
 from editverdict.reporting.formatting import headline, number
+from editverdict.reporting.ledger_section import ledger_markdown
 
 _GROUPS = (
     (
@@ -44,12 +47,14 @@ def _bare(reason: str) -> str:
 
 def _case(row: Row) -> str:
     subject = "-".join(part for part in (row.model, row.method, row.dataset) if part)
+    beside = f"Paper: {paper_text(row)}; {replication_text(row)}." if row.paper_values or row.not_comparable else ""
     notes = [f"specific: {row.specific}"] if row.specific else []
     notes += ["depends on the definition"] if row.depends_on_definition else []
     if row.margin_to_flip is not None:
         notes.append(f"margin to flip {number(row.margin_to_flip)}")
     more = f" ({'; '.join(notes)})" if notes else ""
-    return f"  - {_line(subject)}: **{row.verdict.replace('_', ' ')}**: {_line(_bare(row.reason) + more)}"
+    said = f"  - {_line(subject)}: **{row.verdict.replace('_', ' ')}**: {_line(_bare(row.reason) + more)}"
+    return f"{said}\n    - {_line(beside)}" if beside else said
 
 
 def _claim(claim: ClaimVerdict, rows: Sequence[Row]) -> list[str]:
@@ -70,7 +75,12 @@ def _stands_on(manifest: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def findings_markdown(claims: Sequence[ClaimVerdict], rows: Sequence[Row], manifest: Mapping[str, Any]) -> str:
+def findings_markdown(
+    claims: Sequence[ClaimVerdict],
+    rows: Sequence[Row],
+    manifest: Mapping[str, Any],
+    ledger: Sequence[CaseRecord] = (),
+) -> str:
     """The findings of a run.
 
     Parameters
@@ -79,6 +89,8 @@ def findings_markdown(claims: Sequence[ClaimVerdict], rows: Sequence[Row], manif
         As judged; a claim stands under its own verdict, with all its cases below it.
     manifest
         What the run stands on; printed at the end.
+    ledger
+        What the rules over the paper's tables found.
 
     Returns
     -------
@@ -91,4 +103,5 @@ def findings_markdown(claims: Sequence[ClaimVerdict], rows: Sequence[Row], manif
         if own:
             text += [f"## {title} ({len(own)})", "", meaning, ""]
             text += [line for claim in own for line in _claim(claim, rows)] + [""]
+    text += ledger_markdown(ledger, _line)
     return "\n".join([*text, "## What this stands on", "", *_stands_on(manifest)]) + "\n"

@@ -7,7 +7,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from editverdict.inference.replication import closest
 from editverdict.inference.rows import ClaimVerdict, Row
+from editverdict.reporting.beside import MEANING, replication_brief
 from editverdict.reporting.bullet import bullet
 from editverdict.reporting.cards import flatten
 from editverdict.reporting.files import write_text
@@ -23,6 +25,7 @@ from editverdict.reporting.formatting import (
     verdict_counts,
 )
 from editverdict.reporting.html_case import claim_article
+from editverdict.reporting.ledger_section import TITLE, counts_sentence, ledger_html
 from editverdict.reporting.markup import Html, anchor, badge, code, facts, fold, join, small, table, tag
 from editverdict.reporting.run import Run, load_run, methods_elsewhere
 
@@ -90,6 +93,9 @@ def _top(run: Run) -> Html:
     if (run.path / PAPER_TABLES).is_file():
         link = tag("a", "The paper's tables and figures beside this run", href=PAPER_TABLES)
         parts.append(tag("p", link))
+    if run.ledger:
+        link = tag("a", TITLE, href=f"#{anchor('part', 'ledger')}")
+        parts.append(tag("p", join([link, f": {counts_sentence(run.ledger)}"])))
     notes = _notes(run)
     if notes:
         parts.append(tag("div", join(tag("p", note) for note in notes), css="notes", role="note"))
@@ -105,6 +111,7 @@ def _how_to_read() -> Html:
     words = [
         ("controls", "Negative ones must not show the effect, positive ones must; otherwise the case is invalid."),
         ("specific", "Whether the effect differs from a comparator, such as a random update of the same norm."),
+        ("paper", MEANING),
         ("margin to flip", "How far the threshold would have to move for the verdict to change."),
         ("scope", "Replication of a setting of the paper, extension to another, or rehearsal with random weights."),
     ]
@@ -119,6 +126,19 @@ def _measured_cell(rows: list[Row]) -> Html:
     lines = [join([tag("b", number(row.estimate)), " ", small(interval(row.interval))]) for row in rows[:4]]
     if len(rows) > 4:
         lines.append(small(f"{len(rows) - 4} more cases"))
+    return join(lines, "<br>") if lines else Html(MISSING)
+
+
+def _paper_cell(rows: list[Row]) -> Html:
+    """The printed number, and how far the measured one is from it or the first reason why not: each pair once."""
+    said: dict[Html, dict[str, None]] = {}
+    for row in rows[:4]:
+        one = closest(row)
+        shown = number(one.printed.value) if one is not None else MISSING
+        where = f"Table {one.printed.table}, {one.printed.row}" if one is not None else ""
+        head = join([tag("b", shown), *([Html("<br>"), small(where)] if where else [])])
+        said.setdefault(head, {})[replication_brief(row)] = None
+    lines = [join([head, *(small(text) for text in texts)], "<br>") for head, texts in said.items()]
     return join(lines, "<br>") if lines else Html(MISSING)
 
 
@@ -137,6 +157,7 @@ def _claim_line(run: Run, claim: ClaimVerdict) -> Html:
         (badge(claim.verdict), ""),
         (join([link, claim.statement, small(f"Stands on {stands or MISSING}")], "<br>"), ""),
         (_measured_cell(rows), "n void" if claim.verdict == "invalid" else "n"),
+        (_paper_cell(rows), "said"),
         (join([join(expected, "<br>"), pictured]), "n"),
         (_controls_cell(rows), ""),
         (claim.specific or MISSING, ""),
@@ -148,7 +169,7 @@ def _claims_table(run: Run, kind: str) -> Html:
     claims = [claim for claim in run.claims if claim.kind == kind]
     if not claims:
         return Html("")
-    columns = ("verdict", "claim", "measured", "expected", "controls", "specific")
+    columns = ("verdict", "claim", "measured", "paper", "expected", "controls", "specific")
     lines = []
     for hypothesis in dict.fromkeys(claim.hypothesis for claim in claims):
         lines.append(tag("tr", tag("td", hypothesis, colspan=str(len(columns))), css="group"))
@@ -203,6 +224,7 @@ def summary_html(run: Run) -> str:
     articles = [claim_article(run, claim, position) for position, claim in enumerate(run.claims)]
     main = [
         *(_claims_table(run, kind) for kind in dict.fromkeys([*_KINDS, *(c.kind for c in run.claims)])),
+        ledger_html(run.ledger),
         _how_to_read(),
         tag("h2", "The cases"),
         *articles,

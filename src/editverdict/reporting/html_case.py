@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from editverdict.inference.replication import closest
 from editverdict.inference.rows import ClaimVerdict, ControlResult, Row
+from editverdict.reporting.beside import COLUMNS, MEANING, NO_NUMBER, beside_rows, replication_text
 from editverdict.reporting.bullet import bullet
 from editverdict.reporting.cards import flatten
 from editverdict.reporting.evidence import AnswersPicture, Picture
@@ -58,12 +60,22 @@ def _controls(row: Row) -> Html:
     return join([tag("h4", "Controls"), made]) if cells else tag("p", "This case has no controls.", css="small")
 
 
+def _paper_fact(row: Row) -> Html:
+    one = closest(row)
+    shown = number(one.printed.value) if one is not None else MISSING
+    where = f"Table {one.printed.table}, {one.printed.row}" if one is not None else "no number"
+    css = "" if one is not None and one.comparable else "small"
+    far = tag("span", replication_text(row), css=css)
+    return join([tag("span", shown, css="big"), Html("<br>"), small(where), Html("<br>"), far])
+
+
 def _measured_facts(row: Row) -> Html:
     expected: list[Any] = [tag("span", region(row.expected), css="big"), Html("<br>"), small(origin(row.expected))]
     if row.expected.rationale:
         expected += [Html("<br>"), small(row.expected.rationale)]
     pairs: list[tuple[Any, Any]] = [
         ("measured", join([tag("span", number(row.estimate), css="big"), Html("<br>"), small(row.quantity)])),
+        ("paper", _paper_fact(row)),
         (f"{percent(row.level)} interval", join([tag("span", interval(row.interval), css="big"), Html("<br>"),
                                                  small(units(row))])),
         ("expected", join(expected)),
@@ -128,11 +140,12 @@ def _definitions(row: Row) -> Html:
 
 
 def _paper(row: Row) -> Html:
-    cells = [(f"Table {p.table}", p.row, number(p.value), p.note or "") for p in row.paper_values]
-    made = table(("paper", "row", "value", "note"), cells, numeric=(2,))
-    if row.not_comparable and cells:
-        made = join([tag("p", f"Not comparable with ours: {row.not_comparable}"), made])
-    return fold("What the paper prints", made)
+    cells = beside_rows(row)
+    if not cells:
+        why = f"The paper prints no number to stand beside it: {row.not_comparable or NO_NUMBER}."
+        return fold("What the paper prints", tag("p", why))
+    made = table(COLUMNS, cells, numeric=(1, 2))
+    return fold("What the paper prints", join([tag("p", MEANING, css="small"), made]))
 
 
 def _reading(row: Row) -> Html:

@@ -111,7 +111,9 @@ def write_paper_tables(run_dir: Path, paper_dir: Path) -> Path:
     Raises
     ------
     RunFolderError
-        If the run folder cannot be read, or numbers of the paper are not there.
+        If the run folder cannot be read.
+    SpecError
+        If numbers of the paper are not there.
     """
     run = load_run(run_dir)
     tables, drawn = beside_paper(run, read_paper(paper_dir)), figures(run)

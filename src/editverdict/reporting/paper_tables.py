@@ -6,17 +6,17 @@ which claim a table belongs to, and how layers, k and T of the paper answer to o
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from editverdict.inference.rows import Row
+from editverdict.ledger.tables import Line, TableSpec, read_ledger
 from editverdict.reporting.formatting import LOOKS
 from editverdict.reporting.paper_parts import FIGURES, PARTS, Part
 from editverdict.reporting.paper_rows import NAMES, Record, notes
-from editverdict.reporting.run import Run, RunFolderError
+from editverdict.reporting.run import Run
 
 
 # ------------------------------------------------------------------------------- the paper's side
@@ -40,11 +40,15 @@ class PaperTable:
         return list(dict.fromkeys(str(record["method"]) for record in self.records if record.get("method")))
 
 
-def _read_csv(path: Path) -> list[Record]:
-    if not path.is_file():
-        raise RunFolderError(f"{path}: no such file; expected numbers of the paper. Is the installation complete?")
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [dict(record) for record in csv.DictReader(stream)]
+def _units(spec: TableSpec) -> str:
+    """What the columns hold, in one line: a column of the same thing as the one before it is not told again."""
+    said = dict.fromkeys(f"{c.what} ({c.unit})" if c.unit else c.what for c in spec.columns.values() if not c.text)
+    return "; ".join(said)
+
+
+def _record(line: Line) -> Record:
+    """One printed row: its keys and its cells as printed."""
+    return {**line.keys, **{name: cell.text for name, cell in line.cells.items()}}
 
 
 def read_paper(folder: Path) -> dict[int, PaperTable]:
@@ -52,14 +56,12 @@ def read_paper(folder: Path) -> dict[int, PaperTable]:
 
     Raises
     ------
-    RunFolderError
-        If the index or a table that it names is not there.
+    SpecError
+        The index, or a table that it names, is not there or cannot be read.
     """
     return {
-        int(entry["table"]): PaperTable(
-            int(entry["table"]), entry["summary"], entry["unit"], tuple(_read_csv(folder / entry["file"]))
-        )
-        for entry in _read_csv(folder / "index.csv")
+        number: PaperTable(number, table.spec.caption, _units(table.spec), tuple(_record(line) for line in table.lines))
+        for number, table in read_ledger(folder).tables.items()
     }
 
 

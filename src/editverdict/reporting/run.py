@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from editverdict.inference.rows import ClaimVerdict, Row
+from editverdict.ledger.records import FILE, CaseRecord, read_records
 from editverdict.reporting.evidence import Evidence
 
 
@@ -31,6 +32,8 @@ class Run:
     manifest: dict[str, Any]
     notes: tuple[str, ...] = field(default=())
     """What the reader should know about the folder itself, e.g. a line that was cut off."""
+    ledger: tuple[CaseRecord, ...] = field(default=())
+    """What the rules over the paper's tables found; none if the session held none."""
 
     def cases_of(self, claim: str) -> list[Row]:
         """The rows of one claim, in the order in which they were written."""
@@ -144,7 +147,16 @@ def load_run(run_dir: Path) -> Run:
     if not isinstance(manifest, dict):
         raise RunFolderError(f"{run_dir / 'manifest.json'}: expected an object, found {type(manifest).__name__}.")
     claims = _read_claims(run_dir / "claims.json", rows)
-    return Run(run_dir, tuple(rows), tuple(claims), manifest, tuple(notes))
+    ledger, torn = _read_ledger(run_dir / FILE)
+    return Run(run_dir, tuple(rows), tuple(claims), manifest, (*notes, *torn), ledger)
+
+
+def _read_ledger(path: Path) -> tuple[tuple[CaseRecord, ...], list[str]]:
+    """What the rules found, and a note instead where the file cannot be read: a claim never fails for want of it."""
+    try:
+        return read_records(path), []
+    except ValueError as error:
+        return (), [f"The paper's ledger is left out: {error}"]
 
 
 def load_evidence(run_dir: Path, row: Row) -> Evidence | None:

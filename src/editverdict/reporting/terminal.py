@@ -11,6 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from editverdict.inference.rows import ClaimVerdict, Row
+from editverdict.ledger.records import CaseRecord, worst_first
+from editverdict.reporting.allure_ledger import tables_text
+from editverdict.reporting.beside import short_text
 from editverdict.reporting.formatting import (
     LOOKS,
     MISSING,
@@ -24,6 +27,8 @@ from editverdict.reporting.formatting import (
     seconds,
     verdict_counts,
 )
+from editverdict.reporting.ledger_section import LOOKS as LEDGER_LOOKS
+from editverdict.reporting.ledger_section import TITLE, counts_sentence
 from editverdict.reporting.run import methods_elsewhere
 
 
@@ -34,11 +39,15 @@ def verdict_text(verdict: str) -> Text:
 
 
 def _measured(rows: Sequence[Row]) -> Text:
-    """Estimate and interval of a single case; of several cases the first three, one line each."""
+    """Estimate and interval of a single case; of several cases the first three, one line each; below, the paper's."""
     if len(rows) == 1 and rows[0].interval is not None:
-        return Text(f"{number(rows[0].estimate)}\n{interval(rows[0].interval)}")
-    lines = [measured(row) for row in rows[:3]] + ([f"… {len(rows) - 3} more cases"] if len(rows) > 3 else [])
-    return Text("\n".join(lines) or MISSING)
+        made = Text(f"{number(rows[0].estimate)}\n{interval(rows[0].interval)}")
+    else:
+        lines = [measured(row) for row in rows[:3]] + ([f"… {len(rows) - 3} more cases"] if len(rows) > 3 else [])
+        made = Text("\n".join(lines) or MISSING)
+    for said in dict.fromkeys(short_text(row) for row in rows[:3] if row.paper_values):
+        made.append(f"\n{said}", style="dim")
+    return made
 
 
 def _name(claim: ClaimVerdict) -> Text:
@@ -106,13 +115,29 @@ def totals(claims: Sequence[ClaimVerdict], rows: Sequence[Row]) -> Text:
     return made
 
 
-def run_report(claims: Sequence[ClaimVerdict], rows: Sequence[Row], manifest: Mapping[str, Any]) -> RenderableType:
-    """Claims, stages, totals and what other profiles put on trial, one below the other."""
+def ledger_text(records: Sequence[CaseRecord], shown: int = 5) -> Text:
+    """How the paper's printed tables stand against their arithmetic, and the worst rules."""
+    made = Text(f"{TITLE}: {counts_sentence(records)}")
+    for record in worst_first(records)[:shown]:
+        made.append(f"\n  {record.verdict}", style=LEDGER_LOOKS[record.verdict].terminal)
+        made.append(f" {tables_text(record.tables)}: {record.statement}")
+    return made
+
+
+def run_report(
+    claims: Sequence[ClaimVerdict],
+    rows: Sequence[Row],
+    manifest: Mapping[str, Any],
+    ledger: Sequence[CaseRecord] = (),
+) -> RenderableType:
+    """Claims, stages, totals, the paper's ledger and what other profiles put on trial, one below the other."""
     parts: list[RenderableType] = [claims_table(claims, rows)]
     stages = manifest.get("stages")
     if isinstance(stages, list) and stages:
         parts.append(stages_table(stages))
     parts.append(totals(claims, rows))
+    if ledger:
+        parts.append(ledger_text(ledger))
     if left_out := methods_elsewhere(manifest):
         parts.append(Text(left_out, style="dim"))
     return Group(*parts)

@@ -86,13 +86,59 @@ class Control(Spec):
     note: str | None = None
 
 
+Key = Annotated[str | int, Field(union_mode="smart")]
+"""A value of a key column of a printed table, e.g. a layer or a method."""
+
+
+class OtherCells(Spec):
+    """Printed cells that others are compared with: what is not said is as with those."""
+
+    table: int | None = None
+    keys: dict[str, Key | tuple[Key, ...]] = {}
+    """Only the keys that differ."""
+    column: str | None = None
+    reduce: Literal["median", "mean"] | None = None
+    """How several become one before the comparison; without it they go pairwise."""
+
+
 class PaperValue(Spec):
-    """A number that the paper prints for this claim."""
+    """A number that the paper prints for this claim, with the printed cells that it comes from.
+
+    ``keys`` and ``column`` name the cells; a key with several values names several. Then, in this order: ``minus`` or
+    ``over`` other cells, ``per`` a constant, ``reduce`` several to one, ``log10``.
+    """
 
     table: int
     row: str
+    """The row in words, for display."""
     value: float
+    keys: dict[str, Key | tuple[Key, ...]] = {}
+    """Key column -> value, as far as they are needed to tell the row."""
+    column: str | None = None
+    """Column of the table; a value without it is not looked up."""
+    minus: OtherCells | None = None
+    over: OtherCells | None = None
+    per: float = 1.0
+    """What the printed number is divided by, e.g. 100 for percent."""
+    reduce: Literal["median", "mean", "min", "max", "spearman"] | None = None
+    """How several cells become one; ``spearman``: rank correlation with their order in ``keys``."""
+    log10: bool = False
+    edits: int | None = None
+    """T behind the value, where no key of the table says it."""
+    not_comparable: str | None = None
+    """Why this value differs from the claim's quantity by its definition, if it does."""
     note: str | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> PaperValue:
+        derived = self.minus or self.over or self.reduce or self.log10 or self.keys or self.per != 1.0
+        if self.column is None and derived:
+            raise ValueError("a value that comes from printed cells names their 'column'")
+        if self.minus and self.over:
+            raise ValueError("'minus' and 'over' exclude each other")
+        if self.per == 0.0:
+            raise ValueError("'per' must not be 0")
+        return self
 
 
 class ClaimSpec(Spec):
@@ -138,7 +184,8 @@ class ClaimSpec(Spec):
     """Ids of checks (kind 'check') that must hold for the same subject."""
     suite: Literal["hypotheses", "benchmark"] = "hypotheses"
     not_comparable: str | None = None
-    """Why the paper's values cannot be compared with ours directly, if so."""
+    """Why the paper has no number for this quantity, or none by the same definition; the setting (model, method, data,
+    T) is compared by itself, see ``editverdict.inference.replication``."""
 
     @model_validator(mode="after")
     def _one_primary(self) -> ClaimSpec:

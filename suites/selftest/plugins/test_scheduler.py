@@ -238,6 +238,34 @@ def test_units_are_ordered_by_length() -> None:
     assert scheduler.ordered_units(ids, {ids[4]: 9.0, ids[2]: 1.0}) == [[4, 5], [2, 3, 6], [0, 1], [7]]
 
 
+def test_rules_over_tables_come_last_one_by_one() -> None:
+    rules = [f"suites/consistency/test_t.py::test[rule-table-{i:02d}]" for i in range(3)]
+    ids = [rules[0], "suites/hypotheses/test_a.py::test[m-ROME]", *rules[1:], "suites/hypotheses/test_a.py::test[m]"]
+    assert scheduler.ordered_units(ids, {}) == [[4], [1], [0], [2], [3]]
+    # whatever they took, and however long a case without a record may be
+    assert scheduler.ordered_units(ids, {ids[1]: 600.0, rules[2]: 900.0})[-3:] == [[0], [2], [3]]
+
+
+def test_rules_and_cases_share_a_session(project: Path) -> None:
+    file = project / "suites/consistency/test_tables.py"
+    file.parent.mkdir(parents=True)
+    rules = "[f'rule-table-{i:02d}' for i in range(30)]"
+    file.write_text(
+        "import os, pytest\n\n"
+        f"@pytest.mark.parametrize('rule', {rules})\n"
+        "def test_rule(rule):\n"
+        "    worker = os.environ['PYTEST_XDIST_WORKER']\n"
+        "    open(os.environ['SETUPS'], 'a').write(f'run {worker} suites/consistency/test_tables.py::[{rule}]\\n')\n"
+    )
+    result = run(project, "-n", "2")
+    assert result.code == 0 and len(result.outcomes) == len(result.runs) == 50, result.output
+    spread = Counter(worker for worker, nodeid in result.runs if scheduler.is_rule(nodeid))
+    assert spread.total() == 30  # on one worker or both: whoever is done with the cases takes them
+    for name in spread:  # on every worker all cases come before all rules
+        own = [scheduler.is_rule(nodeid) for worker, nodeid in result.runs if worker == name]
+        assert own == sorted(own)
+
+
 @pytest.mark.parametrize(
     ("nodeid", "group"),
     [
@@ -247,6 +275,7 @@ def test_units_are_ordered_by_length() -> None:
         ("project/suites/hypotheses/test_x.py::test[m]", "m"),
         ("suites/hypotheses/test_x.py::test_plain", "suites/hypotheses/test_x.py"),
         ("suites/selftest/test_x.py::test[m]", "suites/selftest/test_x.py"),
+        ("suites/consistency/test_t.py::test[rule-table-03]", "suites/consistency/test_t.py::test[rule-table-03]"),
         ("mysuites/hypotheses/test_x.py::test[m]", "mysuites/hypotheses/test_x.py"),
     ],
 )
