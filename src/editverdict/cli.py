@@ -135,20 +135,31 @@ def _report(run_dir: Path) -> int:
 @app.command()
 def audit(
     tables: Annotated[Path, typer.Argument(help="Folder of tables as CSV files, shaped like the paper's.")],
-    reach: Annotated[bool, typer.Option("--reach", help="Also say which columns no rule reaches.")] = False,
+    rules: Annotated[Path | None, typer.Option("--rules", help="Folder of your own rules, in place of ours.")] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Also hold the rules about what this paper says of its own tables.")
+    ] = False,
+    reach: Annotated[
+        bool, typer.Option("--reach", help="Also say which columns no rule reaches, or does not determine.")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings to this file.")] = None,
 ) -> None:
     """Hold printed tables against the rules of arithmetic; exit 1 if two printed statements cannot both hold."""
     from editverdict import bundle
-    from editverdict.ledger.audit import audit as hold
-    from editverdict.ledger.report import report_lines
+    from editverdict.ledger.audit import audit_foreign
+    from editverdict.ledger.report import report_lines, report_record
     from editverdict.ledger.rules import read_rules
-    from editverdict.ledger.tables import read_tables_of
+    from editverdict.ledger.tables import read_tables_of, unread
 
     specs = bundle.root() / "specs"
     ledger = read_tables_of(tables, specs / "paper")
-    audited = hold(read_rules(specs / "consistency"), ledger)
-    for line in report_lines(ledger, audited, reach=reach):
+    held = [rule for rule in read_rules(rules or specs / "consistency") if paper or not rule.spec.about_paper]
+    audited, idle = audit_foreign(held, ledger)
+    for line in [*unread(ledger), *report_lines(ledger, audited, reach=reach, idle=idle)]:
         say(line)
+    if json_file:
+        text = json.dumps(report_record(ledger, audited, idle), indent=2, ensure_ascii=False)
+        json_file.write_text(text + "\n", encoding="utf-8", newline="\n")
     raise typer.Exit(1 if any(one.verdict == "inconsistent" for one in audited) else 0)
 
 

@@ -86,6 +86,30 @@ def audit(rules: Sequence[Rule], ledger: Ledger) -> list[Audited]:
     return [run_case(case, ledger) for case in cases_of(rules, ledger)]
 
 
+@dataclass(frozen=True)
+class Idle:
+    """A case that cannot be held: the tables lack what it is about, or have numbers that it cannot compute with."""
+
+    case: Case
+    why: str
+
+
+def audit_foreign(rules: Sequence[Rule], ledger: Ledger) -> tuple[list[Audited], list[Idle]]:
+    """Hold all rules against tables that need not have every row, key or column that the rules are about."""
+    held: list[Audited] = []
+    idle: list[Idle] = []
+    for case in cases_of(rules, ledger):
+        try:
+            held.append(run_case(case, ledger))
+        except KeyError as error:
+            idle.append(Idle(case, f"the tables have no {error.args[0]!r}"))
+        except ArithmeticError as error:
+            idle.append(Idle(case, f"cannot be computed: {error}"))
+        except ValueError as error:
+            idle.append(Idle(case, str(error)))
+    return held, idle
+
+
 def place(cell: Cell) -> tuple[int, int, str]:
     """Table, line of the file, column."""
     return cell.table, cell.line, cell.column

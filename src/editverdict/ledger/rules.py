@@ -13,7 +13,7 @@ from pydantic import Field
 
 from editverdict.ledger.findings import Finding, Verdict, compared
 from editverdict.ledger.ranges import Range
-from editverdict.ledger.tables import Cell, Ledger, Line, Table
+from editverdict.ledger.tables import Cell, Ledger, Line, Table, items_of
 from editverdict.schema.errors import SpecError, SpecProblem, did_you_mean, options
 from editverdict.schema.specs import Spec
 from editverdict.schema.translate import validate
@@ -42,6 +42,8 @@ class RuleSpec(Spec):
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Key -> values: only rows that have one of them (rows without the key are left out)."""
     settings: dict[str, Any] = Field(default_factory=dict)
+    about_paper: bool = False
+    """Whether it holds tables against what this paper says, or how many items it used: no rule for tables of others."""
     broken: Verdict = "inconsistent"
     """What a row that breaks the rule is, unless the kind decides by itself."""
     why: str = ""
@@ -151,8 +153,7 @@ def read_rules(folder: Path) -> list[Rule]:
     for path in sorted(folder.rglob("*.yaml")):
         document = read_yaml(path, path.as_posix())
         problems += document.problems
-        items = document.data.get("rules", []) if isinstance(document.data, dict) else []
-        for number in range(len(items)):
+        for number in range(items_of(document, "rules", problems)):
             rule = _read(document, number, problems)
             if rule is None:
                 continue

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,10 +14,10 @@ from typing import Annotated
 from pydantic import Field
 
 from editverdict.ledger.ranges import Range, last_digit, printed
-from editverdict.schema.errors import SpecError, SpecProblem, did_you_mean
+from editverdict.schema.errors import SpecError, SpecProblem, did_you_mean, nearest
 from editverdict.schema.specs import Spec
 from editverdict.schema.translate import validate
-from editverdict.schema.yaml_loader import read_yaml
+from editverdict.schema.yaml_loader import Document, read_yaml
 
 INDEX = "index.yaml"
 
@@ -170,9 +172,12 @@ class Ledger:
         return (cell for table in self.tables.values() for cell in table.cells)
 
     def with_texts(self, changes: Mapping[tuple[int, int, str], str]) -> Ledger:
-        """The same with other digits at (table, line of the file, column)."""
+        """The same with other digits at (table, line of the file, column); tables without a change are shared."""
+        touched = {number for number, _, _ in changes}
         tables = {
             number: Table(table.spec, tuple(_changed(line, changes) for line in table.lines))
+            if number in touched
+            else table
             for number, table in self.tables.items()
         }
         return Ledger(tables, self.folder)
@@ -204,17 +209,18 @@ def read_ledger(folder: Path, shapes: Path | None = None) -> Ledger:
     index = (shapes or folder) / INDEX
     document = read_yaml(index, index.as_posix())
     problems = list(document.problems)
-    entries = document.data.get("tables", []) if isinstance(document.data, dict) else []
-    if not problems and not entries:
-        problems.append(SpecProblem(index.as_posix(), 1, "tables", "a list of tables", "none found"))
+    entries = items_of(document, "tables", problems)
     tables: dict[int, Table] = {}
-    for number in range(len(entries)):
+    for number in range(entries):
         spec, faults = validate(TableSpec, document, ("tables", number))
         problems += faults
-        if isinstance(spec, TableSpec):
-            path = _file_of(folder, spec)
-            if path is None and shapes is not None:
-                continue
+        if not isinstance(spec, TableSpec):
+            continue
+        path = _file_of(folder, spec)
+        if spec.table in tables:
+            found = f"Table {spec.table} a second time"
+            problems.append(document.problem(("tables", number, "table"), expected="every number once", found=found))
+        elif path is not None or shapes is None:
             tables[spec.table] = _read_table(path or folder / spec.file, spec, problems)
     if not tables and not problems:
         problems.append(
@@ -223,6 +229,33 @@ def read_ledger(folder: Path, shapes: Path | None = None) -> Ledger:
     if problems:
         raise SpecError(problems)
     return Ledger(dict(sorted(tables.items())), folder)
+
+
+def items_of(document: Document, name: str, problems: list[SpecProblem]) -> int:
+    """How many items the one list of a document has; none, and a problem, if there is no such list."""
+    if document.problems:
+        return 0
+    items = document.data.get(name) if isinstance(document.data, dict) else None
+    if isinstance(items, list) and items:
+        return len(items)
+    others = [str(key) for key in document.data] if isinstance(document.data, dict) else []
+    found = "none" if items is None or items == [] else "no list"
+    problems.append(
+        SpecProblem(document.file, 1, name, f"'{name}:' and a list below it", found, _instead(name, others))
+    )
+    return 0
+
+
+def _instead(name: str, others: list[str]) -> str:
+    near = nearest(name, others)
+    return f"'{near}' should be '{name}'" if near and near != name else ""
+
+
+def unread(ledger: Ledger) -> list[str]:
+    """CSV files of the folder that are none of the tables, with the name that may be meant."""
+    read = {Path(table.spec.file).name for table in ledger.tables.values()}
+    found = sorted(path.name for path in ledger.folder.glob("*.csv") if path.name not in read)
+    return [f"{name}: not read, since the index names no such file" for name in found]
 
 
 def _file_of(folder: Path, spec: TableSpec) -> Path | None:
@@ -235,43 +268,98 @@ def _read_table(path: Path, spec: TableSpec, problems: list[SpecProblem]) -> Tab
     if not path.is_file():
         problems.append(SpecProblem(shown, None, "", "the table's CSV file", "no such file", "check the path"))
         return Table(spec, ())
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        header = list(reader.fieldnames or ())
-        wanted = [*spec.keys, *spec.columns]
-        for name in wanted:
-            if name not in header:
-                problems.append(
-                    SpecProblem(
-                        shown, 1, name, f"columns {', '.join(wanted)}", "no such column", did_you_mean(name, header)
-                    )
-                )
-        if any(name not in header for name in wanted):
-            return Table(spec, ())
-        lines = [_line(record, spec, shown, reader.line_num, problems) for record in reader]
+    rows = _rows(path, spec, problems)
+    lines = [_line(number, record, spec, shown, problems) for number, record in rows]
     seen: dict[tuple[str, ...], int] = {}
-    for line in lines:
-        place = next(iter(line.cells.values())).line if line.cells else 0
-        key = tuple(line.keys.values())
-        if key in seen:
+    for (number, _), line in zip(rows, lines, strict=True):
+        first = seen.setdefault(tuple(line.keys.values()), number)
+        if first != number:
+            found = f"the row stands on line {first}, too"
             problems.append(
-                SpecProblem(shown, place, line.label, "every row once", f"the row stands on line {seen[key]}, too")
+                SpecProblem(
+                    shown, number, line.label, f"every {', '.join(spec.keys)} once", found, "remove one of them"
+                )
             )
-        seen[key] = place
     return Table(spec, tuple(lines))
 
 
-def _line(
-    record: Mapping[str, str | None], spec: TableSpec, shown: str, number: int, problems: list[SpecProblem]
-) -> Line:
-    keys = {name: (record[name] or "").strip() for name in spec.keys}
+def _rows(path: Path, spec: TableSpec, problems: list[SpecProblem]) -> list[tuple[int, dict[str, str]]]:
+    """Rows by column with the lines on which they end; none, and a problem, if the file cannot be used."""
+    shown, wanted = path.as_posix(), [*spec.keys, *spec.columns]
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        found = f"byte 0x{raw[error.start]:02x}"
+        problems.append(SpecProblem(shown, line, "", "text in UTF-8", found, "save the file as UTF-8"))
+        return []
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[tuple[int, dict[str, str]]] = []
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if not _header_fits(header, wanted, shown, problems):
+            return []
+        for fields in reader:
+            if not fields:
+                continue
+            if len(fields) != len(header):
+                expected, found = f"{len(header)} fields, as in line 1", f"{len(fields)} fields"
+                hint = "put quotes around a text that contains a comma" if len(fields) > len(header) else ""
+                problems.append(SpecProblem(shown, reader.line_num, "", expected, found, hint))
+                continue
+            rows.append((reader.line_num, dict(zip(header, (field.strip() for field in fields), strict=True))))
+    except csv.Error as error:
+        problems.append(
+            SpecProblem(shown, reader.line_num, "", "comma-separated values", str(error), "check the quotes")
+        )
+        return []
+    if not rows and not any(problem.file == shown for problem in problems):
+        problems.append(SpecProblem(shown, 1, "", "at least one row below the names of the columns", "none"))
+    return rows
+
+
+def _header_fits(header: list[str], wanted: list[str], shown: str, problems: list[SpecProblem]) -> bool:
+    expected = f"columns {', '.join(wanted)}"
+    if not any(header):
+        problems.append(SpecProblem(shown, 1, "", expected, "an empty file"))
+        return False
+    before = len(problems)
+    for name in wanted:
+        if header.count(name) != 1:
+            found = "two columns of this name" if name in header else "no such column"
+            hint = (
+                "remove one of them" if name in header else did_you_mean(name, [h for h in header if h not in wanted])
+            )
+            problems.append(SpecProblem(shown, 1, name, expected, found, hint))
+    return len(problems) == before
+
+
+def _line(number: int, record: Mapping[str, str], spec: TableSpec, shown: str, problems: list[SpecProblem]) -> Line:
+    keys = {name: record[name] for name in spec.keys}
+    problems += [
+        SpecProblem(shown, number, name, "what tells the row from others", "nothing") for name in keys if not keys[name]
+    ]
     cells = {}
     for name, column in spec.columns.items():
-        text = (record[name] or "").strip()
+        text = record[name]
         cells[name] = Cell(spec.table, keys, name, text, column, number)
-        if text not in MISSING and not column.text and last_digit(text) is None:
-            problems.append(SpecProblem(shown, number, name, "a number, or nothing where none is printed", f"'{text}'"))
+        if text not in MISSING and not column.text and not _is_number(text):
+            expected = "a number, or nothing where none is printed"
+            problems.append(SpecProblem(shown, number, name, expected, f"'{text}'", _number_hint(text)))
     return Line(spec.table, keys, cells)
+
+
+def _is_number(text: str) -> bool:
+    return last_digit(text) is not None and "_" not in text and math.isfinite(float(text))
+
+
+def _number_hint(text: str) -> str:
+    """What to try where a number is written in another way."""
+    for written, plain in ((",", "."), ("%", ""), ("_", ""), ("*", ""), ("\u2212", "-")):
+        if written in text and _is_number(text.replace(written, plain).strip()):
+            return f"write {text.replace(written, plain).strip()}"
+    return ""
 
 
 MISSING = ("", "-", "–", "nan")

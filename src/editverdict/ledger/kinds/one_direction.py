@@ -55,7 +55,7 @@ class RestSettings(Settings):
     size: str
     on: tuple[str, ...]
     of: Literal["most", "few"]
-    """Rows in which all but ``slack`` directions are above 1, or no more than ``slack`` are."""
+    """Rows in which all but ``slack`` directions are above 1, or one to ``slack`` of them are."""
     slack: int
     resolved: float
     """Rows whose digits leave the mean within +- this are judged one by one; the others only together."""
@@ -98,7 +98,7 @@ def _rests(scope: Scope, own: RestSettings) -> list[Rest]:
     for line, cells in with_partner(scope, (own.mean, own.high, own.above), own.on, (own.size,)):
         mean, high, above, size = cells
         odd = size.value - above.value if own.of == "most" else above.value
-        if 0 <= odd <= own.slack:
+        if (0 if own.of == "most" else 1) <= odd <= own.slack:
             found.append(Rest(line.label, tuple(cells), rest_of(mean.range, high.range, size.value)))
     return found
 
@@ -181,11 +181,13 @@ def all_or_nothing(scope: Scope) -> Iterator[Finding]:
     cells = [cell for _, pair in found for cell in pair]
     counts = f"{sum(everything)} rows with at least d-{own.all_but}, {sum(nothing)} with at most {own.at_most}"
     text = f"{counts}, {len(middle)} between" + (f" ({'; '.join(middle)})" if middle else "")
-    verdict: Verdict = scope.rule.broken if len(middle) < own.between * len(found) else "consistent"
+    # None anywhere, or all everywhere, is one kind of row: nothing tells two kinds apart.
+    two_kinds = any(everything) and any(nothing)
+    verdict: Verdict = scope.rule.broken if two_kinds and len(middle) < own.between * len(found) else "consistent"
     yield scope.finding(verdict, cells, expected="graded counts", found=text, row=f"{len(found)} rows")
     inside = [line.keys.get(own.key) in own.values for line, _ in found]
     agree = sum(a == b for a, b in zip(everything, inside, strict=True))
-    verdict = scope.rule.broken if agree >= own.agreement * len(found) else "consistent"
+    verdict = scope.rule.broken if two_kinds and agree >= own.agreement * len(found) else "consistent"
     text = f"{agree} of {len(found)} rows: all at {own.key} {','.join(own.values)}, not all elsewhere"
     expected = f"counts that {own.key} alone does not tell"
     yield scope.finding(verdict, cells, expected=expected, found=text, row=f"{own.key} against count")

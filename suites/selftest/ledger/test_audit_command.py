@@ -1,0 +1,160 @@
+"""``editverdict audit``: what a user sees and the exit code, on the paper's tables and on foreign ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from editverdict.cli import main
+
+ROOT = Path(__file__).resolve().parents[3]
+PAPER = ROOT / "specs" / "paper"
+HEAD = "model,dataset,setting,method,rel,gen,loc,port,avg\n"
+OWN_RULE = """rules:
+  - id: own-average
+    kind: mean
+    statement: The average is the mean of three.
+    family: own
+    tables: [3]
+    settings: {of: [rel, gen, loc], equals: avg}
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What the command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run ``editverdict audit`` in this process; an exception that gets out fails the test."""
+
+    def run(*words: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["editverdict", "audit", *map(str, words)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        assert isinstance(code, int)
+        return Done(code, *capsys.readouterr())
+
+    return run
+
+
+def table_3(folder: Path, *rows: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "table_03.csv").write_text(HEAD + "".join(f"M,ZsRE,{row}\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    """Averages alone: what other rules say of a made-up table is no matter here."""
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    shutil.copy(ROOT / "specs" / "consistency" / "averages.yaml", folder)
+    return folder
+
+
+def test_one_foreign_table_in_order(audit, tmp_path: Path, rules: Path) -> None:
+    done = audit(table_3(tmp_path / "own", "single,ROME,10.00,20.00,30.00,40.00,25.00"), "--rules", rules)
+    assert (done.code, done.err) == (0, "")
+    assert "1 tables, 1 cases of 1 rules: 1 consistent" in done.out
+    assert "5 columns of numbers, 0 that no rule reaches" in done.out
+
+
+def test_one_foreign_table_with_a_wrong_average(audit, tmp_path: Path, rules: Path) -> None:
+    done = audit(table_3(tmp_path / "own", "single,ROME,10.00,20.00,30.00,40.00,26.00"), "--rules", rules)
+    assert done.code == 1
+    (line,) = [line for line in done.out.splitlines() if line.startswith("inconsistent: ")]
+    assert "[table-03]" in line and "expected 25" in line and "printed 26.00" in line
+
+
+def test_the_last_digit_is_no_error(audit, tmp_path: Path, rules: Path) -> None:
+    done = audit(table_3(tmp_path / "own", "single,ROME,10.00,20.00,30.00,40.01,25.01"), "--rules", rules)
+    assert done.code == 0 and "1 rounding" in done.out
+
+
+def test_all_rules_on_one_foreign_table_give_no_traceback(audit, tmp_path: Path) -> None:
+    done = audit(table_3(tmp_path / "own", "single,ROME,10.00,20.00,30.00,40.00,25.00"))
+    assert done.code in (0, 1) and "Traceback" not in done.err and "1 tables" in done.out
+
+
+def test_own_rules(audit, tmp_path: Path) -> None:
+    folder = table_3(tmp_path / "own", "single,ROME,10.00,20.00,30.00,40.00,20.00")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "mine.yaml").write_text(OWN_RULE, encoding="utf-8")
+    done = audit(folder, "--rules", tmp_path / "mine", "--reach")
+    assert done.code == 0 and "not reached: Table 3 port" in done.out
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["single,ROME,ten,20.00,30.00,40.00,25.00"], ["table_03.csv:2: rel", "expected a number", "found", "'ten'"]),
+        (["single,ROME,1,1,1,1,1", "single,ROME,1,1,1,1,1"], ["table_03.csv:3", "stands on line 2, too"]),
+        (["single,ROME,1,1,1"], ["table_03.csv:2", "7 fields", "9 fields"]),
+        ([], ["table_03.csv:1", "at least one row"]),
+    ],
+)
+def test_bad_tables_are_exit_code_2(audit, tmp_path: Path, rows: list[str], words: list[str]) -> None:
+    done = audit(table_3(tmp_path / "own", *rows))
+    assert done.code == 2 and done.out == ""
+    assert all(word in done.err for word in words if word != "found"), done.err
+
+
+def test_no_such_folder(audit, tmp_path: Path) -> None:
+    done = audit(tmp_path / "nowhere")
+    assert done.code == 2 and "no such folder" in done.err
+
+
+def test_misspelt_settings_of_own_rules(audit, tmp_path: Path) -> None:
+    folder = table_3(tmp_path / "own", "single,ROME,10.00,20.00,30.00,40.00,20.00")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "mine.yaml").write_text(OWN_RULE.replace("equals", "equal"), encoding="utf-8")
+    done = audit(folder, "--rules", tmp_path / "mine")
+    assert done.code == 2 and "mine.yaml:7" in done.err and "equals" in done.err
+
+
+def test_findings_in_a_file(audit, tmp_path: Path) -> None:
+    file = tmp_path / "findings.json"
+    done = audit(PAPER, "--json", file)
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found["tables"] == list(range(1, 47)) and found["not_held"] == []
+    findings = [finding for case in found["cases"] for finding in case["findings"]]
+    assert sum(found["verdicts"].values()) == len(findings) > 200
+    assert done.code == (1 if found["verdicts"]["inconsistent"] else 0)
+    first = findings[0]
+    assert {"rule", "table", "row", "verdict", "expected", "found", "sentence", "cells"} <= first.keys()
+    assert {"table", "keys", "column", "printed"} == first["cells"][0].keys()
+
+
+def test_reach_names_columns_that_no_rule_reaches(audit, rules: Path) -> None:
+    done = audit(PAPER, "--reach", "--rules", rules)
+    summary = next(line for line in done.out.splitlines() if "columns of numbers" in line)
+    bare = [line for line in done.out.splitlines() if line.startswith("not reached: Table ")]
+    assert summary.endswith(f"{len(bare)} that no rule reaches")
+
+
+def test_the_folder_of_csv_files_alone_will_do(audit, rules: Path) -> None:
+    whole, alone = audit(PAPER, "--rules", rules), audit(PAPER / "tables", "--rules", rules)
+    held = [[line for line in done.out.splitlines() if "not read" not in line] for done in (whole, alone)]
+    assert held[0] == held[1] and (whole.code, alone.code) == (0, 0)
+
+
+def test_what_the_paper_says_is_held_against_its_tables_when_asked(audit, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    shutil.copy(PAPER / "tables" / "table_01.csv", tmp_path / "own")
+    (plain, asked) = audit(tmp_path / "own"), audit(tmp_path / "own", "--paper")
+    assert "caption-sigma-min" not in plain.out and "inconsistent: caption-sigma-min[table-01]" in asked.out
