@@ -44,7 +44,7 @@ def _counts(rule: str) -> dict[str, int]:
         ("vanishing-tail", {"consistent": 34, "inconsistent": 4}),
         ("sigma-min-above-unit", {"implausible": 21, "consistent": 2}),
         ("sigma-min-above-root", {"implausible": 23}),
-        ("sigma-min-above-rank-cut", {"implausible": 23}),
+        ("sigma-min-above-rank-cut", {"undefined": 23}),
         ("sigma-min-of-wide-layers", {"implausible": 4}),
         ("rank-of-a-linear-output", {"consistent": 1, "undefined": 3}),
         ("norm-spread", {"consistent": 93}),
