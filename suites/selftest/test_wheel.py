@@ -83,7 +83,7 @@ def test_nothing_is_missing_and_nothing_too_much(wheel: Path) -> None:
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     library = {name.removeprefix("src/") for name in files_of_checkout("src/editverdict")}
     parts = {"conftest.py", "reports/package.json", "reports/package-lock.json", "reports/allurerc.mjs"}
-    for folder in ("specs", "fixtures", "plugins", "suites/hypotheses", "suites/benchmark"):
+    for folder in ("specs", "fixtures", "plugins", "suites/hypotheses", "suites/benchmark", "suites/consistency"):
         parts |= files_of_checkout(folder)
     assert inside == library | {f"editverdict/_bundle/{part}" for part in parts}
     for data in ("editverdict/py.typed", "editverdict/reporting/summary.css"):

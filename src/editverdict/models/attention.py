@@ -1,4 +1,4 @@
-"""A model with another attention kernel for a while: forward-mode differentiation has no rule for the fused one."""
+"""A model with other kernels for a while: forward-mode differentiation has no rule for the fused ones."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 
 from torch import nn
 
+from editverdict.models.kernels import torch_products
+
 EAGER = "eager"
 """Attention as plain matrix products and a softmax, which every kind of differentiation can follow."""
 
 
 @contextmanager
 def eager_attention(model: nn.Module) -> Iterator[None]:
-    """Run a model with plain attention; the kernels it had are put back on leaving, whatever happened.
+    """Run a model with plain attention and torch's own products; its kernels come back on leaving, whatever happens.
 
     The layers look the kernel up in their configuration at every call, so that nothing else has to change.
     """
@@ -27,7 +29,8 @@ def eager_attention(model: nn.Module) -> Iterator[None]:
     try:
         for config in configs.values():
             config._attn_implementation = EAGER
-        yield
+        with torch_products(model):
+            yield
     finally:
         for key, config in configs.items():
             config._attn_implementation = kept[key]

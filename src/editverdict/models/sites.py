@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from editverdict.models.kernels import OneDnnLinear
 from editverdict.schema.specs import ArchitectureSpec
 
 EDITABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """Number formats that a delta can be added to; quantised ones are not among them."""
-_PLAIN = (nn.Linear.forward, Conv1D.forward)
+_PLAIN = (nn.Linear.forward, OneDnnLinear.forward, Conv1D.forward)
 """Forward passes in which the weight is all there is: subclasses that quantise or adapt have their own."""
 
 

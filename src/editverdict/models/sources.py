@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock
 
 from editverdict.models.fingerprint import hash_template, hash_tokenizer, hash_weights
+from editverdict.models.kernels import Kernel, use_fast_products
 from editverdict.models.sites import Sites
 from editverdict.schema.library import spec_hash
 from editverdict.schema.specs import ArchitectureSpec, FolderSource, HubSource, ModelSpec, PackagedFile, RandomSource
@@ -50,6 +51,8 @@ class ModelIdentity:
     attention: str
     architecture: str
     """Hash of the table of edit sites: another site is another measurement."""
+    products: Kernel = "torch"
+    """Kernel of the linear modules: each rounds in its own way."""
 
     def fields(self) -> dict[str, str]:
         """As recipe fields."""
@@ -295,6 +298,7 @@ def load_model(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
+    products = use_fast_products(model, device)
     identity = ModelIdentity(
         weights=hash_weights(model),
         tokenizer=hash_tokenizer(tokenizer),
@@ -303,6 +307,7 @@ def load_model(
         device=device.type,
         attention=spec.attention,
         architecture=spec_hash(architecture),
+        products=products,
     )
     sites = Sites(model, architecture)
     sites.check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from editverdict.editors import Resources, Step, installed
 from editverdict.editors.base import Compute
 from editverdict.editors.rome import Rome, RomeSettings, subject_keys
 from editverdict.generation.scoring import target_logprobs
+from editverdict.models.kernels import torch_products
 from editverdict.models.sources import LoadedModel
 from editverdict.numerics.moments import Moments
 
@@ -75,8 +76,16 @@ def editing(golden: Numbers, tag: str) -> tuple[Rome, EditRecord, Resources]:
     return Rome(settings), edit, Resources(lambda _layer: golden["covariance"], none, values, none, none)
 
 
+@pytest.fixture
+def as_reference(smollm: LoadedModel) -> Iterator[LoadedModel]:
+    """The model with the products that the reference ran with: 25 steps of Adam blow up what other rounding does."""
+    with torch_products(smollm.model):
+        yield smollm
+
+
 @pytest.mark.parametrize("tag", TAGS)
-def test_a_run_of_the_reference_is_repeated(smollm: LoadedModel, golden: Numbers, tag: str) -> None:
+def test_a_run_of_the_reference_is_repeated(as_reference: LoadedModel, golden: Numbers, tag: str) -> None:
+    smollm = as_reference
     run, fact = golden["runs"][tag], golden["facts"][golden["runs"][tag]["fact"]]
     editor, edit, resources = editing(golden, tag)
     keys, outputs = subject_keys(smollm, edit, LAYER, golden["templates"])

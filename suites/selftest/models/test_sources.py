@@ -53,7 +53,7 @@ def test_a_folder(tiny: LoadedModel, folder: Path, load: Callable[..., LoadedMod
     assert not any(module.training for module in loaded.model.modules())
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
     assert loaded.tokenizer.padding_side == "right" and loaded.sites.n_layers == 4
-    expected = {"weights", "tokenizer", "template", "dtype", "device", "attention", "architecture"}
+    expected = {"weights", "tokenizer", "template", "dtype", "device", "attention", "architecture", "products"}
     assert set(loaded.identity.fields()) == expected
 
 
