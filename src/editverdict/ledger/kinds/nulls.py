@@ -8,7 +8,7 @@ sufficient, not proof.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,7 +17,7 @@ from pydantic import Field
 from editverdict.ledger.findings import Finding, Verdict
 from editverdict.ledger.ranges import Range
 from editverdict.ledger.rules import Scope, Settings, kind
-from editverdict.ledger.tables import Cell, Line
+from editverdict.ledger.tables import Cell, Ledger, Line
 from editverdict.schema.specs import Spec
 
 if TYPE_CHECKING:
@@ -106,18 +106,22 @@ class SpectrumSettings(NullSettings):
 def null_change_rates(scope: Scope) -> Iterator[Finding]:
     """Rows of R_k over directions against null models of pairing and centring."""
     own: ChangeSettings = scope.settings
-    found = _signatures(own.d, own.per_d, own.worlds)
-    hulls = {str(null): (null.compare, _change_hull(null, found)) for null in own.nulls}
+    worlds = _signatures(own.d, own.per_d, own.worlds)
+    hulls = {str(null): (null.compare, _change_hull(null, worlds)) for null in own.nulls}
     for line in scope.lines():
-        cells, d = line.numbers(own.above, own.mean, own.smallest, own.largest), _dimension(scope, own.dimension, line)
+        cells, d = (
+            line.numbers(own.above, own.mean, own.smallest, own.largest),
+            dimension_of(scope.ledger, own.dimension, line),
+        )
         if cells is not None and d is not None:
-            printed = _printed_change(cells, d)
-            missed = {
+            printed = printed_change(cells, d)
+            missed: dict[str, list[str]] = {
                 name: [q for q in compare if not _close(q, printed[q], hull[q], d, own)]
                 for name, (compare, hull) in hulls.items()
             }
-            expected = {name: {q: hull[q] for q in compare} for name, (compare, hull) in hulls.items()}
-            yield _judged(scope, line.label, cells, printed, missed, expected)
+            expected = {name: _said({q: hull[q] for q in compare}, own.d) for name, (compare, hull) in hulls.items()}
+            found = {name: _said({q: printed[q] for q in compare}, d) for name, (compare, _) in hulls.items()}
+            yield _judged(scope, line.label, cells, missed, expected, found)
 
 
 @kind("null-spectrum", SpectrumSettings)
@@ -128,11 +132,11 @@ def null_spectrum(scope: Scope) -> Iterator[Finding]:
     hulls = {_centred(c): _hull(one.floor for one in found if one.centring == c) for c in own.centrings}
     for line in scope.lines():
         cells = line.numbers(own.smallest, own.largest)
-        if cells is not None:
+        if cells is not None and cells[1].range.low > 0.0:
             floor = cells[0].range / (cells[1].range * EPS32)
             missed = {name: [] if floor.meets(_wider(hull, own.decades)) else ["floor"] for name, hull in hulls.items()}
-            expected = {name: {"floor": hull} for name, hull in hulls.items()}
-            yield _judged(scope, line.label, cells, {"floor": floor}, missed, expected)
+            expected = {name: _said({"floor": hull}) for name, hull in hulls.items()}
+            yield _judged(scope, line.label, cells, missed, expected, dict.fromkeys(hulls, _said({"floor": floor})))
 
 
 # --------------------------------------------------------------------------- the worlds
@@ -167,34 +171,37 @@ def _change_hull(null: Null, found: Sequence[Signature]) -> dict[str, Range]:
 
 
 # --------------------------------------------------------------------------- printed rows
-def _dimension(scope: Scope, where: Dimension, line: Line) -> int | None:
+def dimension_of(ledger: Ledger, where: Dimension, line: Line) -> int | None:
     """The dimension of a row, out of the tables that print it; None where none does."""
     for number in where.tables:
-        for other in scope.ledger[number].lines if number in scope.ledger else ():
+        for other in ledger[number].lines if number in ledger else ():
             cell = other.cells.get(where.column)
             if cell is not None and cell.number and other.keys.get(where.key) == line.keys.get(where.key):
                 return int(cell.value)
     return None
 
 
-def _printed_change(cells: Sequence[Cell], d: int) -> dict[str, Range]:
+def printed_change(cells: Sequence[Cell], d: int) -> dict[str, Range]:
     """The printed row in the quantities of a null model: d numbers have the printed mean and the printed largest."""
     above, mean, smallest, largest = (cell.range for cell in cells)
     rest = (mean * float(d) - largest) / float(d - 1)
     rest = Range(max(rest.low, smallest.low, 0.0), max(rest.high, smallest.low, 0.0))
-    runaway = Range(largest.low / rest.high, largest.high / rest.low if rest.low > 0.0 else math.inf)
+    low, high = (top / x if x > 0.0 else math.inf for top, x in ((largest.low, rest.high), (largest.high, rest.low)))
+    runaway = Range(low, max(low, high))
     return {"short": Range.exactly(d) - above, "smallest": smallest, "rest": rest, "runaway": runaway}
 
 
 def _close(quantity: str, printed: Range, null: Range, d: int, own: ChangeSettings) -> bool:
     if quantity == "short":
-        bands = _band(printed, d, own.few), _band(null, own.d, own.few)
+        bands = band(printed, d, own.few), band(null, own.d, own.few)
         return bands[0] is not None and bands[0] == bands[1]
     return printed.meets(_wider(null, own.decades) if quantity == "runaway" else null)
 
 
-def _band(short: Range, d: int, few: int) -> str | None:
+def band(short: Range, d: int, few: int) -> str | None:
     """All but a few directions, at most a few of them, or neither."""
+    if short.low < 0.0:
+        return None
     if short.high <= few:
         return "all"
     return "none" if d - short.low <= few else None
@@ -208,33 +215,40 @@ def _judged(
     scope: Scope,
     row: str,
     cells: Sequence[Cell],
-    printed: dict[str, Range],
-    missed: dict[str, list[str]],
-    expected: dict[str, dict[str, Range]],
+    missed: Mapping[str, Sequence[str]],
+    expected: Mapping[str, str],
+    found: Mapping[str, str],
 ) -> Finding:
     """A finding: the first null model that gives all of it, or else the one that misses least."""
     best = min(missed, key=lambda name: len(missed[name]))
-    said = f"{_said(expected[best])} ({best})"
-    found = _said({name: printed[name] for name in expected[best]})
     if not missed[best]:
         verdict: Verdict = scope.settings.reproduced
         sentence = f"The null model '{best}' gives the like: sufficient, not proof."
     else:
         verdict = scope.rule.broken
         lacking = ", ".join(WORDS[name] for name in missed[best])
-        sentence = f"No null model gives it: the nearest, '{best}', gives another {lacking}."
-    return scope.finding(verdict, cells, expected=said, found=found, sentence=sentence, row=row)
+        sentence = f"No null model gives it: the nearest, '{best}', differs in {lacking}."
+    return scope.finding(
+        verdict, cells, expected=f"{expected[best]} ({best})", found=found[best], sentence=sentence, row=row
+    )
 
 
-def _said(values: dict[str, Range]) -> str:
-    return ", ".join(f"{WORDS[name]} {_short(value)}" for name, value in values.items())
+def _said(values: Mapping[str, Range], d: int = 0) -> str:
+    """Quantities in words; ``d`` is what directions are counted of."""
+    return ", ".join(
+        f"{WORDS[name]} {_short(value)}{f' of {d}' if name == 'short' else ''}" for name, value in values.items()
+    )
 
 
 def _short(value: Range) -> str:
     if value.high == math.inf:
-        return f"at least {value.low:.3g}"
-    low, high = f"{value.low:.3g}", f"{value.high:.3g}"
+        return f"at least {_digits(value.low)}"
+    low, high = _digits(value.low), _digits(value.high)
     return low if low == high else f"{low} to {high}"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if 1.0 <= value < 1e5 and value == round(value) else f"{value:.3g}"
 
 
 def _centred(centring: str) -> str:
