@@ -178,7 +178,9 @@ def artefacts(
     found = comparison(trial)
     made = manifest(trial, bundle.root(), (dt.datetime.now() - started).total_seconds(), [])
     beside = printed, printed_angles(ledger)
-    text = artefacts_markdown({**made, **found["edited"]}, *beside, found["made_up"], found["model"])
+    text = artefacts_markdown(
+        {**made, **found["edited"]}, *beside, found["made_up"], found["model"], found["resampled"]
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text)
     out.with_suffix(".json").write_text(json.dumps({**found, "manifest": made}, indent=1, allow_nan=False))

@@ -29,6 +29,8 @@ VERSION = 1
 METHOD = "ROME"
 PER_DIMENSION = 24.4
 """Samples per dimension at most: 100,000 of 4096 in the paper."""
+DECAYS = (0.3, 0.5, 1.0)
+"""Of made-up spectra whose leading subspaces are compared between samples."""
 LAYERS = 4
 """Layers of the model, from the edited one up."""
 OTHER_SAMPLE = "another sample, no edit"
@@ -78,6 +80,19 @@ def synthetic(trial: Trial, world: World | None = None) -> Nulls:
     return _read(trial.store.build(Recipe.of("artefacts-made-up", VERSION, world=dataclasses.asdict(world)), produce))[
         0
     ]
+
+
+def resampled(trial: Trial, world: World) -> dict[str, Any]:
+    """Cosines between two unedited samples of made-up states, by k, out of the store."""
+
+    def produce(draft: Draft) -> None:
+        drawn, ks = draw(world), paper_ks(world.d)
+        values = resample_cosines(drawn.before, drawn.other_before, list(ks.values()))
+        draft.write_json({label: values[k] for label, k in ks.items()})
+
+    recipe = Recipe.of("artefacts-resampled", VERSION, world=dataclasses.asdict(world))
+    name = f"made up, Gaussian, sigma_k as k^-{world.decay:g}"
+    return {"name": name, "cosines": {OTHER_SAMPLE: trial.store.build(recipe, produce).json()}}
 
 
 # --------------------------------------------------------------------------- a model
@@ -170,12 +185,16 @@ def comparison(trial: Trial) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``edited``: method and edit; ``made_up``; ``model``: one entry per layer. What is infinite is None.
+        ``edited``: method and edit; ``made_up``; ``resampled``: angles in other made-up worlds; ``model``: one entry
+        per layer. What is infinite is None.
     """
     record = trial.singles(trial.profile.datasets[0])[0]
     return {
         "edited": {"method": METHOD, "edit": record.id},
         "made_up": _plain(synthetic(trial)),
+        "resampled": [
+            resampled(trial, World(decay=decay, heavy=1.0, rare=None, seed=trial.profile.seed)) for decay in DECAYS
+        ],
         "model": [_plain(one) for one in on_model(trial, trial.profile.models[0])],
     }
 

@@ -59,6 +59,7 @@ def artefacts_markdown(
     angles: Mapping[str, Mapping[str, str]],
     made_up: Mapping[str, Any],
     model: Sequence[Mapping[str, Any]],
+    resampled: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page.
 
@@ -72,13 +73,15 @@ def artefacts_markdown(
         Printed cosines after the first edit: row -> k -> text.
     made_up, model
         Null models on made-up states, and on each layer: ``name``, ``n``, ``d``, ``signatures``, ``cosines``.
+    resampled
+        Made-up states of other spectra, of which there are ``cosines`` only.
     """
     parts = ["# Printed patterns from artefacts alone", INTRO, "\n".join(_stands_on(manifest, model))]
     parts += ["## Printed rows", "\n".join(_printed_table(printed)), *_resolved(printed)]
     parts += ["## Null models on made-up states", "\n".join(_table(_rows([made_up])))]
     parts += [f"## Null models on `{manifest['models'][0]}`", "\n".join(_table(_rows(model)))]
     parts += [_summary(model), FORMS, "## How far another sample moves the leading subspaces"]
-    parts += ["\n".join(_angles(angles, [made_up, *model])), ANGLES + " " + _further(model)]
+    parts += ["\n".join(_angles(angles, [made_up, *resampled, *model])), ANGLES + " " + _further(model)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -211,7 +214,8 @@ def _summary(model: Sequence[Mapping[str, Any]]) -> str:
 
 def _angles(printed: Mapping[str, Mapping[str, str]], found: Sequence[Mapping[str, Any]]) -> list[str]:
     """Cosines as printed after the first edit, of made-up states, and of the model's layers."""
-    labels = list(max((next(iter(one["cosines"].values())) for one in found), key=len))
+    per_row = [list(next(iter(one["cosines"].values()))) for one in found]
+    labels = max(per_row, key=len)
     ks = [label.partition("/")[0] for label in labels]
     rows = [[f"printed: {row}", *(cosines.get(k, "–") for k in ks)] for row, cosines in printed.items()]
     rows += [
