@@ -37,9 +37,15 @@ class PrintedRate:
     """Mean without the largest, as the printed digits allow."""
     r_max: float
     cond: float | None
-    """Of the table of spectra, where it prints the layer."""
+    """Of the table of spectra, where one prints the layer."""
     floor: float | None
     """sigma_min over sigma_1 eps32, likewise."""
+    rank: float | None
+    """Effective rank over d, likewise."""
+    norm: float | None
+    """Mean norm of the change over sigma_1 / sqrt(n), where a table of norms prints it."""
+    share: float | None
+    """Mean |c| of the last direction, R_max sigma_min / sqrt(n), over its isotropic share of that norm."""
 
 
 def printed_rates(ledger: Ledger, rules: Sequence[Rule]) -> Iterator[PrintedRate]:
@@ -62,7 +68,8 @@ def _rate(ledger: Ledger, rule: Rule, spectra: Sequence[Rule], line: Line) -> Pr
     if cells is None or d is None:
         return None
     printed = printed_change(cells, d)
-    cond, floor = _spectrum(ledger, spectra, line)
+    top, low, rank = _spectrum(ledger, spectra, line)
+    r_max, norm = cells[3].value, _norm(ledger, own, line)
     return PrintedRate(
         table=line.table,
         row=line.label,
@@ -71,14 +78,17 @@ def _rate(ledger: Ledger, rule: Rule, spectra: Sequence[Rule], line: Line) -> Pr
         above=int(cells[0].value),
         r_min=cells[2].value,
         rest=printed["rest"],
-        r_max=cells[3].value,
-        cond=cond,
-        floor=floor,
+        r_max=r_max,
+        cond=top / low if top and low else None,
+        floor=low / (top * EPS32) if top and low else None,
+        rank=rank / d if rank else None,
+        norm=norm * math.sqrt(own.samples) / top if norm and top else None,
+        share=r_max * low / math.sqrt(own.samples) / (norm / math.sqrt(d)) if norm and low else None,
     )
 
 
-def _spectrum(ledger: Ledger, spectra: Sequence[Rule], line: Line) -> tuple[float | None, float | None]:
-    """Condition number and floor where a table of spectra has a row whose keys this row has, too."""
+def _spectrum(ledger: Ledger, spectra: Sequence[Rule], line: Line) -> tuple[float | None, float | None, float | None]:
+    """Largest and smallest singular value and effective rank, of the row of a table of spectra with keys of this."""
     for rule in spectra:
         own = rule.settings
         assert isinstance(own, SpectrumSettings)
@@ -86,9 +96,17 @@ def _spectrum(ledger: Ledger, spectra: Sequence[Rule], line: Line) -> tuple[floa
             for other in ledger[number].lines if number in ledger else ():
                 cells = other.numbers(own.largest, own.smallest)
                 if cells is not None and all(line.keys.get(key) == value for key, value in other.keys.items()):
-                    cond = cells[0].value / cells[1].value
-                    return cond, 1.0 / (cond * EPS32)
-    return None, None
+                    rank = other.numbers(own.rank) if own.rank else None
+                    return cells[0].value, cells[1].value, rank[0].value if rank else None
+    return None, None, None
+
+
+def _norm(ledger: Ledger, own: ChangeSettings, line: Line) -> float | None:
+    for number in own.norms.tables if own.norms else ():
+        for other in ledger[number].select(**line.keys) if number in ledger else ():
+            cells = other.numbers(own.norms.column) if own.norms else None
+            return cells[0].value if cells else None
+    return None
 
 
 def grouped(rates: Sequence[PrintedRate]) -> Iterator[tuple[str, list[PrintedRate]]]:

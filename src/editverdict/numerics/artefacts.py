@@ -18,7 +18,9 @@ states y - x is Gaussian and :math:`E|y - x| = \sqrt{2/\pi}\,\sqrt 2\, s`, so th
 
 Along directions that were fitted to x itself, the unrelated y has another variance :math:`v_k = u_k^T C u_k`:
 RMS :math:`R_k^2 = 1 + n v_k / \sigma_k^2`, on average :math:`1 + 1/(1 - d/n)` for isotropic Gaussian states (mean of an
-inverse Wishart matrix) in place of 2: with n = 24 d the constants are 1.1% higher.
+inverse Wishart matrix) in place of 2: with n = 24 d the constants are 1.1% higher. Since the smaller sigma_k are the
+further below what they estimate, R_k then rises with k all along the spectrum: a rank correlation of R_k with k is near
+1 without any edit.
 
 **Centring over features.** Each sample's mean over its d coordinates is taken off in place of each coordinate's mean
 over the samples. Every sample is then orthogonal to :math:`(1, \dots, 1)/\sqrt d`: exactly one singular value is zero,
@@ -39,6 +41,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
+from scipy import stats
 from torch import Tensor
 
 from editverdict.numerics.spectrum import sample_spectrum
@@ -111,6 +114,12 @@ class PlainSvd:
         return float(self.sigma[-1]) / (float(self.sigma[0]) * self.eps)
 
     @property
+    def rank(self) -> float:
+        """Effective rank over d: exponential of the entropy of ``sigma / sum sigma`` (Roy and Vetterli 2007)."""
+        shares = self.sigma.double() / self.sigma.double().sum()
+        return float(torch.special.entr(shares).sum().exp()) / len(shares)
+
+    @property
     def along_ones(self) -> float:
         """``|cosine|`` of the last direction with (1, ..., 1): 1 if it is the one that centring over features nulls."""
         return float(self.basis[:, -1].double().sum().abs()) / math.sqrt(self.basis.shape[0])
@@ -174,8 +183,14 @@ class Signature:
     """sigma_min over sigma_1 eps."""
     share: float
     """Pooled |c| of the last direction over its isotropic share, mean |dh| / sqrt(d)."""
+    norm: float
+    """Mean |dh| over the RMS of the states along the first direction, sigma_1 / sqrt(n)."""
     along_ones: float
     """|cosine| of the last direction with (1, ..., 1)."""
+    rank: float
+    """Effective rank over d."""
+    trend: float | None
+    """Spearman's rho of R_k with k; None where all R_k are the same."""
 
     @property
     def runaway(self) -> float:
@@ -191,7 +206,7 @@ class Signature:
 def signature(svd: PlainSvd, dh: Tensor, pairing: Pairing) -> Iterator[Signature]:
     """Signatures of changes ``[m, d]``, one per pooling."""
     d = svd.basis.shape[0]
-    norm = float(dh.double().norm(dim=1).mean()) / math.sqrt(d)
+    norm = float(dh.double().norm(dim=1).mean())
     for pooling, (c, r) in change_rates(svd, dh).items():
         yield Signature(
             pairing=pairing,
@@ -209,9 +224,18 @@ def signature(svd: PlainSvd, dh: Tensor, pairing: Pairing) -> Iterator[Signature
             rest=float(r.sort().values[:-1].mean()),
             cond=svd.cond,
             floor=svd.floor,
-            share=float(c[-1]) / norm if norm > 0.0 else 0.0,
+            share=float(c[-1]) * math.sqrt(d) / norm if norm > 0.0 else 0.0,
+            norm=norm * math.sqrt(svd.n) / float(svd.sigma[0]),
             along_ones=svd.along_ones,
+            rank=svd.rank,
+            trend=_trend(r),
         )
+
+
+def _trend(r: Tensor) -> float | None:
+    if bool((r == r[0]).all()):
+        return None
+    return float(stats.spearmanr(range(len(r)), r.numpy()).statistic)
 
 
 def signatures(

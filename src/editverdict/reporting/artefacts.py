@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ HEAD = (
     "cond",
     "sigma_min / (sigma_1 eps)",
     "c_min / isotropic share",
+    "mean norm of dh / RMS along u_1",
+    "r_eff / d",
+    "Spearman(R_k, k)",
 )
 WORDS = {
     ("mispaired", "features"): "no pairs, centred over features",
@@ -42,7 +46,8 @@ FORMS = """\
 - **No pairs.** For independent x and y of one law, RMS R_k is sqrt(2) = 1.414 in every direction, and mean R_k is
   2/sqrt(pi) = 1.128 if the law is Gaussian. A direction that a share p of the samples carries alone has
   2 sqrt(p (1 - p)) instead; a common offset of m standard deviations that centring left in has
-  1.128 / sqrt(1 + m^2). Either leaves d - 1 directions above 1.
+  1.128 / sqrt(1 + m^2). Either leaves d - 1 directions above 1. That R_k rises with k is no sign of an edit by
+  itself: rates in directions that are fitted to a finite sample do that.
 - **Centring over features.** All samples become orthogonal to (1, ..., 1): one singular value is exactly zero, what is
   printed for it is rounding, of the order of sigma_1 eps, and R_k along it is of the order 1/eps, whatever the edit.
   The change along it is an ordinary one: sqrt(2/pi) = 0.798 of the isotropic share.
@@ -115,7 +120,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def _number(value: float | None) -> str:
     if value is None:
-        return "∞"
+        return "–"
     return str(value) if isinstance(value, int) else f"{value:.3g}"
 
 
@@ -126,6 +131,13 @@ def _span(values: Iterable[float | None]) -> str:
         return "–"
     low, high = _number(kept[0]), _number(kept[-1])
     return low if low == high else f"{low} to {high}"
+
+
+def _middle(values: Iterable[float | None]) -> str:
+    """The median, and from the smallest to the largest."""
+    kept = [value for value in values if value is not None]
+    span = _span(kept)
+    return span if " to " not in span else f"{statistics.median(kept):.3g} ({span})"
 
 
 def _printed_table(printed: Sequence[PrintedRate]) -> list[str]:
@@ -141,11 +153,14 @@ def _printed_table(printed: Sequence[PrintedRate]) -> list[str]:
                 "100,000",
                 _span(rate.d for rate in own),
                 above.replace(f"{short[0]} to d - {short[0]}", str(short[0])),
-                _span(rate.r_min for rate in own),
-                f"{middle:.3g} ± {half:.1g}" if words.startswith("all") else f"{_span(_middles(own))}",
-                _span(rate.r_max for rate in own),
-                _span(rate.cond for rate in own),
-                _span(rate.floor for rate in own),
+                _middle(rate.r_min for rate in own),
+                f"{middle:.3g} ± {half:.1g}" if words.startswith("all") else _middle(_middles(own)),
+                _middle(rate.r_max for rate in own),
+                _middle(rate.cond for rate in own),
+                _middle(rate.floor for rate in own),
+                _middle(rate.share for rate in own),
+                _middle(rate.norm for rate in own),
+                _middle(rate.rank for rate in own),
                 "–",
             ]
         )
@@ -164,7 +179,7 @@ def _resolved(printed: Sequence[PrintedRate]) -> list[str]:
     best = min(own, key=lambda rate: rate.rest.high - rate.rest.low)
     r_min, share, offset = leading_direction(own)
     return [
-        "The mean without the largest follows from the printed mean and largest R_k and is known as well as these are "
+        "Medians over rows, and their range. The mean without the largest follows from the printed mean and largest R_k and is known as well as these are "
         f"rounded: best in Table {best.table}, {best.row}, {best.rest.low:.2f} to {best.rest.high:.2f}. The first "
         "line's is the mean over distinct rows weighted by that, with what rounding alone leaves open. The median of "
         f"the smallest R_k there, {r_min:.2g}, is what a leading direction has that {share:.1%} of the samples carry, "
@@ -184,7 +199,10 @@ def _rows(found: Sequence[Mapping[str, Any]]) -> Iterable[list[str]]:
                 str(own["n"]),
                 str(own["d"]),
                 str(own["above"]),
-                *(_number(own[name]) for name in ("r_min", "rest", "r_max", "cond", "floor", "share")),
+                *(
+                    _number(own[name])
+                    for name in ("r_min", "rest", "r_max", "cond", "floor", "share", "norm", "rank", "trend")
+                ),
             ]
 
 

@@ -215,6 +215,8 @@ def test_the_constant_is_found_in_the_printed_rows(own: tuple[Ledger, list[Rule]
     middle, error = middle_of_rest(every)
     assert error < 0.05 and abs(middle - 1.1284) < 3 * error
     r_min, share, offset = leading_direction(every)
+    shares = sorted(rate.share for rate in every if rate.share is not None)
+    assert shares[len(shares) // 2] == pytest.approx(0.798, rel=0.05)
     assert 0.1 < r_min < 0.3 and share == pytest.approx(r_min**2 / 4, rel=0.05) and offset > 3
 
 

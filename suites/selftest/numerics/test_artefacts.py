@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from editverdict.geometry.spectrum import exp_entropy
 from editverdict.numerics.artefacts import (
     ISOTROPIC_SHARE,
     UNRELATED_MEAN,
@@ -192,17 +193,34 @@ def test_each_mistake_alone_gives_its_own_part(dtype: torch.dtype) -> None:
     assert as_is.above == 0 and as_is.cond < 1e3
 
 
+def test_rates_rise_along_the_spectrum_without_any_edit() -> None:
+    """Sampling spreads the singular values, and R_k with them; with the law's own directions there is no trend."""
+    assert (one(ISOTROPIC, "mispaired", "samples").trend or 0.0) > 0.9
+    x, y = standard_normal((20_000, 32), 1), standard_normal((20_000, 32), 2)
+    known = (y - x).abs().mean(dim=0) / x.square().mean(dim=0).sqrt()
+    assert float((known / UNRELATED_MEAN - 1).abs().max()) < 4.5 * 1.04 / math.sqrt(20_000)
+
+
+def test_the_effective_rank_is_that_of_the_geometry() -> None:
+    svd = plain_svd(drawn(PRINTED).before, "samples", torch.float64)
+    assert svd.rank * PRINTED.d == pytest.approx(exp_entropy(svd.sigma))
+    # An isotropic spectrum is full, but for the spread of a finite sample and the one direction that centring nulls.
+    assert one(ISOTROPIC, "paired", "features").rank == pytest.approx(1.0, abs=0.02)
+
+
 def test_without_an_edit_and_with_pairs_nothing_moves() -> None:
     world = World(d=64, edit=0.0)
     got = one(world, "paired", "samples")
     assert (got.above, got.r_max, got.rest, got.share) == (0, 0.0, 0.0, 0.0)
-    assert got.runaway == math.inf
+    assert got.runaway == math.inf and got.trend is None
 
 
 def test_the_size_of_the_edit_does_not_show_without_pairs() -> None:
     small, large = (one(World(d=64, edit=edit), "mispaired", "features") for edit in (0.0, 0.02))
     assert small.rest == pytest.approx(large.rest, rel=1e-2)
     assert small.above == large.above
+    # Neither does it in the norm, which is the same for every method then: the edit adds its square.
+    assert small.norm == pytest.approx(large.norm, rel=1e-3)
 
 
 def test_another_sample_moves_subspaces_further_than_the_edit() -> None:

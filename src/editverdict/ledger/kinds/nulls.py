@@ -80,6 +80,13 @@ class Dimension(Spec):
     column: str
 
 
+class Norms(Spec):
+    """Where the mean norms of the changes stand: rows with the same keys as those of the change rates."""
+
+    tables: tuple[int, ...]
+    column: str
+
+
 class ChangeSettings(NullSettings):
     """Columns of a table of change rates R_k."""
 
@@ -89,6 +96,10 @@ class ChangeSettings(NullSettings):
     smallest: str
     largest: str
     dimension: Dimension
+    norms: Norms | None = None
+    """Shown beside null models, not judged."""
+    samples: int = 100_000
+    """Samples behind the tables; likewise."""
     few: int = 3
     """So many directions are a few."""
     nulls: Annotated[tuple[Null, ...], Field(min_length=1)]
@@ -99,6 +110,8 @@ class SpectrumSettings(NullSettings):
 
     largest: str
     smallest: str
+    rank: str = ""
+    """Effective rank, if there is such a column; shown beside null models, not judged."""
     centrings: Annotated[tuple[Centring, ...], Field(min_length=1)]
 
 
