@@ -179,7 +179,8 @@ def _resolved(printed: Sequence[PrintedRate]) -> list[str]:
     best = min(own, key=lambda rate: rate.rest.high - rate.rest.low)
     r_min, share, offset = leading_direction(own)
     return [
-        "Medians over rows, and their range. The mean without the largest follows from the printed mean and largest R_k and is known as well as these are "
+        "Medians over rows, and their range. The mean without the largest follows from the printed mean and largest "
+        "R_k and is known as well as these are "
         f"rounded: best in Table {best.table}, {best.row}, {best.rest.low:.2f} to {best.rest.high:.2f}. The first "
         "line's is the mean over distinct rows weighted by that, with what rounding alone leaves open. The median of "
         f"the smallest R_k there, {r_min:.2g}, is what a leading direction has that {share:.1%} of the samples carry, "
