@@ -12,7 +12,7 @@ EASYEDIT ?=
 EASYEDIT_COMMIT := 14cea8245f06715684592ab55184939b99d70784
 EASYEDIT_PYTHON ?= $(EASYEDIT_VENV)/bin/python
 
-.PHONY: verify test lint format bench bench-peers easyeditor-env methods-table clean
+.PHONY: verify test lint format bench bench-peers easyeditor-env methods-table artefacts clean
 
 verify: $(STAMP)
 	$(BIN)/editverdict verify --profile $(PROFILE) -n $(WORKERS)
@@ -54,6 +54,10 @@ easyeditor-env:
 # Every method on the default model: hours, resumable; docs/methods.md is this table.
 methods-table: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/editverdict methods-table --profile overnight -n $(WORKERS) --out docs/methods.md
+
+# Null models beside the paper's tables, on made-up states and on the default model: minutes; docs/artefacts.md is this page.
+artefacts: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/editverdict artefacts --profile laptop --out docs/artefacts.md
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

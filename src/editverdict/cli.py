@@ -164,6 +164,45 @@ def audit(
 
 
 @app.command()
+def artefacts(
+    profile: Annotated[str, typer.Option(help="Profile that names model, data and sizes.")] = "laptop",
+    store: Annotated[Path | None, typer.Option(help="Folder of the artifact store.")] = None,
+    out: Annotated[Path, typer.Option(help="Markdown file; a .json with the manifest goes beside it.")] = Path(
+        "reports/out/artefacts.md"
+    ),
+    specs: SpecsOption = None,
+) -> None:
+    """Null models beside the paper's tables: what mis-paired samples and a mean over features give without any edit."""
+    from editverdict import bundle
+    from editverdict.ledger.rates import printed_angles, printed_rates
+    from editverdict.ledger.rules import read_rules
+    from editverdict.ledger.tables import read_ledger
+    from editverdict.pipeline.artefacts import comparison
+    from editverdict.pipeline.runs import manifest
+    from editverdict.pipeline.setup import Options, make_trial
+    from editverdict.reporting.artefacts import artefacts_markdown
+
+    home = bundle.root() / "specs"
+    ledger = read_ledger(home / "paper")
+    printed = list(printed_rates(ledger, read_rules(home / "consistency")))
+    trial = make_trial(Options(profile=profile, store=store, specs=tuple(specs or ())), home)
+    trial.report = say
+    trial.ahead = lambda _trial, _model: ()  # random twins are no part of this
+    started = dt.datetime.now()
+    found = comparison(trial)
+    made = manifest(trial, bundle.root(), (dt.datetime.now() - started).total_seconds(), [])
+    beside = printed, printed_angles(ledger)
+    text = artefacts_markdown(
+        {**made, **found["edited"]}, *beside, found["made_up"], found["model"], found["resampled"]
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text)
+    out.with_suffix(".json").write_text(json.dumps({**found, "manifest": made}, indent=1, allow_nan=False))
+    say(text)
+    say(f"page: {out}")
+
+
+@app.command()
 def judge(results: Path) -> None:
     """Decide every case of a results.jsonl again from its stored numbers, without any model."""
     from editverdict.inference.results import read_rows, rejudge

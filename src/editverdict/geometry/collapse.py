@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from editverdict.geometry.spectrum import exp_entropy
+from editverdict.numerics.artefacts import centred
 from editverdict.numerics.spectrum import Spectrum, exact_spectrum
 
 RANK_THRESHOLD = 0.85
@@ -111,11 +112,8 @@ def centred_over_features(states: Tensor) -> FeatureCentred:
     """
     if states.ndim != 2 or not states.shape[0] > states.shape[1] >= 3:
         raise ValueError(f"expected states [n, d] with n > d >= 3, found {list(states.shape)}")
-    narrow = states.to(torch.float32)
-    narrow = narrow - narrow.mean(dim=1, keepdim=True)
-    printed = torch.linalg.svdvals(narrow)
-    wide = states.to(torch.float64)
-    found: Spectrum = exact_spectrum([wide - wide.mean(dim=1, keepdim=True)], states.shape[1])
+    printed = torch.linalg.svdvals(centred(states.to(torch.float32), "features"))
+    found: Spectrum = exact_spectrum([centred(states.to(torch.float64), "features")], states.shape[1])
     largest = float(found.sigma[0])
     return FeatureCentred(
         ratio_float32=float(printed[-1] / printed[0]),

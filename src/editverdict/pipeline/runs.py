@@ -69,6 +69,9 @@ STAGES = {
     "no-op-again": "hidden states extracted again",
     "telescoping": "hidden states along a chain",
     "answers": "answers",
+    "artefacts": "null models of change rates",
+    "artefacts-made-up": "null models on made-up states",
+    "artefacts-resampled": "angles between made-up samples",
 }
 """Kind of artifact -> stage as a reader would call it."""
 
