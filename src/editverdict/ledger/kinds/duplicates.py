@@ -26,7 +26,9 @@ class CopiedSettings(Settings):
     like: tuple[str, ...] = ()
     """Keys by which numbers are of one sort (spread alike): those of ``along``, unless said otherwise."""
     chance: float = Field(default=0.01, gt=0, lt=1)
-    """How many agreements by chance, over all rows of the rule, are too few to believe in."""
+    """How many agreements by chance, over all ``cases`` together, are too few to believe in."""
+    cases: int = Field(default=1, ge=1)
+    """How many tables (or sets of tables) such rules look at: each may use its part of ``chance``."""
     floor: float = 0.0
     """Numbers up to it count as no agreement: those of collapsed models are all small."""
     at_least: int = Field(default=1, ge=1)
@@ -48,8 +50,9 @@ def copied(scope: Scope) -> Iterator[Finding]:
     Two independent numbers of standard deviation s, printed in steps u, are equal with probability u / (2 sqrt(pi) s),
     the height of the difference's normal density times a step. Steps are the greatest common divisor of what is
     printed, s the standard deviation of all numbers of a sort. Chance of m equal numbers of n, over all pairs:
-    pairs * binomial(n, m) * product of the probabilities. Numbers up to the floor (0 at least), and 100, count as no
-    agreement.
+    pairs * binomial(n, m) * product of the probabilities. All of it only if the numbers of a row are independent: so
+    averages are no numbers of their own, and neighbouring steps of a course are not independent. Numbers up to the
+    floor (0 at least), and 100, count as no agreement.
     """
     own: CopiedSettings = scope.settings
     found = [point for pick in own.picks for point in points(scope, pick)]
@@ -91,7 +94,8 @@ def _pair(scope: Scope, one: Profile, two: Profile, pairs: int, odds: Mapping[tu
     shared = [at for at in one.at if at in two.at]
     equal = [at for at in shared if math.isclose(one.at[at].value, two.at[at].value, rel_tol=1e-9)]
     by_chance = pairs * math.comb(len(shared), len(equal)) * math.prod(odds[at] for at in equal)
-    copy = len(equal) >= own.at_least and by_chance < own.chance
+    limit = own.chance / own.cases
+    copy = len(equal) >= own.at_least and by_chance < limit
     verdict: Verdict = scope.rule.broken if copy else "consistent"
     cells = [profile.at[at].cell for at in (equal or shared) for profile in (one, two)]
     names = " and ".join(_name(profile.first, own) for profile in (one, two))
@@ -99,7 +103,7 @@ def _pair(scope: Scope, one: Profile, two: Profile, pairs: int, odds: Mapping[tu
     return scope.finding(
         verdict,
         cells,
-        expected=f"at least {own.chance:g} such agreements by chance" if equal else "no agreement needed",
+        expected=f"at least {limit:.2g} such agreements by chance, if independent" if equal else "no agreement needed",
         found=f"{len(equal)} of {len(shared)} equal ({common}); {by_chance:.2g} by chance" if equal else "none equal",
         row=f"{names}, {label(one.first, *own.along, *own.differ)}".strip(", "),
     )
