@@ -127,7 +127,8 @@ def test_a_single_edit_below_the_unedited_model_needs_more_than_chance() -> None
 THRESHOLDS_OF_OURS = [
     "scr-robust", "alphaedit-stable", "retrieval-robust", "scr-keeps-locality", "scr-keeps-tokens",
     "scr-keeps-most-outputs", "original-implementation", "original-implementation-wikidata",
-    "norm-rows-in-amplification", "norm-beside-leading-direction", "alphaedit-stable-from-single", "rho-from-rising-steps",
+    "norm-rows-in-amplification", "norm-beside-leading-direction", "alphaedit-stable-from-single",
+    "rho-from-rising-steps",
     "typical-ratio-where-few-are-above-one", "many-much-larger-than-one", "vanishing-tail",
 ]  # fmt: skip
 

@@ -42,12 +42,12 @@ def test_jump_between_neighbours() -> None:
 
 
 def test_jump_beside_the_scale_of_the_layers() -> None:
-    rows = ["A 30 9.00", "A 31 0.05", "B 35 0.07", "B 39 0.91", "C 30 1.0", "C 31 11.0", "D 30 0.1", "D 31 1.1"]
+    rows = ["A 30 9.00", "A 31 0.05", "B 35 0.07", "B 39 0.91", "C 30 1.0", "C 31 10.5", "D 30 0.1", "D 31 1.1"]
     t = table(1, "m layer", "mean", rows)
     scales = table(2, "layer", "sigma", ["30 100.0", "31 100.0", "35 300.0", "39 3800.0"])
     settings = {"column": "mean", "along": "layer", "scale": "sigma", "on": ["layer"]}
     found = run("jump", settings, t, scales)
-    # The last jump is one only if the digits are taken as exact.
+    # The last two are jumps only if the digits are taken as exact.
     assert verdicts(found) == ["inconsistent", "consistent", "consistent", "consistent"]
     assert "divided by sigma" in found[0].found
     assert verdicts(run("jump", {"column": "mean", "along": "layer"}, t)) == ["inconsistent"] * 2 + ["consistent"] * 2
