@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from editverdict.ledger.findings import Finding, Verdict
@@ -49,38 +50,55 @@ class Profile:
 def copied(scope: Scope) -> Iterator[Finding]:
     """Two rows have no more numbers in common than chance would give them.
 
-    Two independent numbers of standard deviation s, printed in steps u, are equal with probability u / (2 sqrt(pi) s),
-    the height of the difference's normal density times a step. Steps are the greatest common divisor of what is
-    printed (or those of the questions), s the standard deviation of all numbers of a sort. Chance of m equal numbers of
-    n, over all pairs: pairs * binomial(n, m) * product of the probabilities, where s is what the numbers that are equal
-    already leave of it (by regression over all rows). So rows are taken as independent and their numbers as no more
-    than linearly dependent. Numbers up to the floor (0 at least), and 100, count as no agreement.
+    Two numbers whose difference has the standard deviation s over all pairs, printed in steps u, are equal with
+    probability u / (sqrt(2 pi) s), the height of the difference's normal density times a step. Steps are the greatest
+    common divisor of what is printed, or those of the questions. Chance of m equal numbers of n, over all pairs:
+    pairs * binomial(n, m) * product of the probabilities, where s is what the equal numbers before leave of it (by
+    regression over all pairs): numbers may be linearly dependent. Numbers up to the floor (0 at least), and 100, count
+    as no agreement.
     """
     own: CopiedSettings = scope.settings
     found = [point for pick in own.picks for point in points(scope, pick)]
     kept = [point for point in found if own.floor < point.value != 100.0]
     # Whether numbers are of one sort must not hang on which of them the two rows differ by.
     alike = own.like or own.along
-    odds = {sort: _odds(members, own, sort) for sort, members in grouped(kept, lambda p: _sort(p, alike)).items()}
-    profiles = _profiles(kept, own)
-    pairs = list(_pairs(profiles, own))
+    steps = {sort: _step(members, own, sort) for sort, members in grouped(kept, lambda p: _sort(p, alike)).items()}
+    pairs = list(_pairs(_profiles(kept, own), own))
+    apart: dict[tuple[str, ...], list[float]] = {}
     for one, two in pairs:
-        yield _pair(scope, (one, two), len(pairs), {at: odds[_sort(p, alike)] for at, p in one.at.items()}, profiles)
+        for at in one.at.keys() & two.at.keys():
+            apart.setdefault(_sort(one.at[at], alike), []).append(one.at[at].value - two.at[at].value)
+    odds = {sort: _odds(differences, steps[sort]) for sort, differences in apart.items()}
+    for pair in pairs:
+        yield _pair(scope, pair, {at: odds.get(_sort(p, alike), 1.0) for at, p in pair[0].at.items()}, pairs)
 
 
 def _sort(point: Point, like: Sequence[str]) -> tuple[str, ...]:
     return (str(point.cell.table), *point.key(like))
 
 
-def _odds(members: Sequence[Point], own: CopiedSettings, sort: Sequence[str]) -> float:
-    """Probability that two independent numbers of a sort are printed alike."""
-    values = np.array([point.value for point in members])
+def _step(members: Sequence[Point], own: CopiedSettings, sort: Sequence[str]) -> float:
+    """Step in which the numbers of a sort come."""
     unit = min(point.unit for point in members)
-    step = math.gcd(*(round(value / unit) for value in values.tolist())) * unit
+    step = math.gcd(*(round(point.value / unit) for point in members)) * unit
     questions = own.questions.get(sort[0], {}).get(" ".join(sort[1:]))
-    step = max(step, 100.0 / questions) if questions else step
-    spread = float(values.std())
-    return 1.0 if spread == 0.0 else min(1.0, step / (2 * math.sqrt(math.pi) * spread))
+    return max(step, 100.0 / questions) if questions else step
+
+
+def _apart(pairs: Sequence[tuple[Profile, Profile]], ats: Sequence[tuple[str, ...]]) -> NDArray[np.float64]:
+    """Differences [pairs, numbers] between the rows of the pairs that have all of these numbers."""
+    both = [pair for pair in pairs if all(at in row.at for at in ats for row in pair)]
+    return np.array([[one.at[at].value - two.at[at].value for at in ats] for one, two in both]).reshape(-1, len(ats))
+
+
+def _odds(differences: Sequence[float], step: float) -> float:
+    """Probability that two numbers are printed alike: step times the density of their difference at zero.
+
+    That of a normal density whose spread is the smaller of the usual and the robust one (1.4826 median deviations).
+    """
+    away = np.abs(differences)
+    spread = min(float(np.sqrt(np.mean(away**2))), 1.4826 * float(np.median(away)))
+    return min(1.0, step / (math.sqrt(2 * math.pi) * spread)) if spread > 0.0 else 1.0
 
 
 def _profiles(found: Sequence[Point], own: CopiedSettings) -> list[Profile]:
@@ -88,26 +106,25 @@ def _profiles(found: Sequence[Point], own: CopiedSettings) -> list[Profile]:
     return [Profile(row[0], {p.key(own.along): p for p in row}) for row in rows.values()]
 
 
-def _left(profiles: Sequence[Profile], at: tuple[str, ...], known: Sequence[tuple[str, ...]]) -> float:
-    """What part of the standard deviation of a number others leave that are known; 0 where too few rows tell."""
-    rows = [[p.at[one].value for one in (*known, at)] for p in profiles if all(one in p.at for one in (*known, at))]
-    free = len(rows) - len(known) - 1
-    if free < 2:
+def _left(pairs: Sequence[tuple[Profile, Profile]], at: tuple[str, ...], known: Sequence[tuple[str, ...]]) -> float:
+    """What part of the spread of a difference others leave that are known; 0 where too few pairs tell."""
+    apart = _apart(pairs, [*known, at])
+    free = len(apart) - len(known)
+    total = float(np.sqrt(np.mean(apart[:, -1] ** 2))) if free >= 3 else 0.0
+    if total == 0.0:
         return 0.0
-    values = np.array(rows)
-    total = float(values[:, -1].std(ddof=1))
-    design = np.column_stack([np.ones(len(rows)), values[:, :-1]])
-    rest = values[:, -1] - design @ np.linalg.lstsq(design, values[:, -1])[0]
-    return min(math.sqrt(float(rest @ rest) / free) / total, 1.0) if total > 0.0 else 0.0
+    slopes = np.linalg.lstsq(apart[:, :-1], apart[:, -1])[0]
+    rest = apart[:, -1] - apart[:, :-1] @ slopes
+    return min(math.sqrt(float(rest @ rest) / free) / total, 1.0)
 
 
 def _together(
-    equal: Sequence[tuple[str, ...]], odds: Mapping[tuple[str, ...], float], among: Sequence[Profile]
+    equal: Sequence[tuple[str, ...]], odds: Mapping[tuple[str, ...], float], pairs: Sequence[tuple[Profile, Profile]]
 ) -> float:
     """Probability that two rows agree in all of these numbers."""
     chance = 1.0
     for i, at in enumerate(equal):
-        left = _left(among, at, equal[:i]) if i else 1.0
+        left = _left(pairs, at, equal[:i]) if i else 1.0
         chance *= min(odds[at] / left, 1.0) if left > 0.0 else 1.0
     return chance
 
@@ -124,15 +141,14 @@ def _pairs(profiles: Sequence[Profile], own: CopiedSettings) -> Iterator[tuple[P
 def _pair(
     scope: Scope,
     rows: tuple[Profile, Profile],
-    pairs: int,
     odds: Mapping[tuple[str, ...], float],
-    among: Sequence[Profile],
+    pairs: Sequence[tuple[Profile, Profile]],
 ) -> Finding:
     one, two = rows
     own: CopiedSettings = scope.settings
     shared = [at for at in one.at if at in two.at]
     equal = [at for at in shared if math.isclose(one.at[at].value, two.at[at].value, rel_tol=1e-9)]
-    by_chance = pairs * math.comb(len(shared), len(equal)) * _together(equal, odds, among)
+    by_chance = len(pairs) * math.comb(len(shared), len(equal)) * _together(equal, odds, pairs)
     limit = own.chance / own.cases
     copy = len(equal) >= own.at_least and by_chance < limit
     verdict: Verdict = scope.rule.broken if copy else "consistent"
