@@ -62,7 +62,10 @@ def copied(scope: Scope) -> Iterator[Finding]:
     kept = [point for point in found if own.floor < point.value != 100.0]
     # Whether numbers are of one sort must not hang on which of them the two rows differ by.
     alike = own.like or own.along
-    steps = {sort: _step(members, own, sort) for sort, members in grouped(kept, lambda p: _sort(p, alike)).items()}
+    sorts: dict[tuple[str, ...], list[Point]] = {}
+    for point in kept:
+        sorts.setdefault(_sort(point, alike), []).append(point)
+    steps = {sort: _step(members, own, sort) for sort, members in sorts.items()}
     pairs = list(_pairs(_profiles(kept, own), own))
     apart: dict[tuple[str, ...], list[float]] = {}
     for one, two in pairs:
