@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -9,7 +10,7 @@ from typing import TypeVar
 from pydantic import Field
 
 from editverdict.ledger.findings import Finding
-from editverdict.ledger.ranges import Range
+from editverdict.ledger.ranges import SLACK, Range
 from editverdict.ledger.rules import Scope
 from editverdict.ledger.tables import Cell
 from editverdict.schema.specs import Spec
@@ -104,6 +105,17 @@ def others(point: Point, *names: str) -> tuple[tuple[str, str], ...]:
 def label(point: Point, *without: str) -> str:
     """The keys of a point in words; a column is named by its name."""
     return " ".join(value for name, value in point.keys.items() if name not in ("table", *without))
+
+
+def may_be_above(one: Range, other: Range) -> bool:
+    """Whether some number of the one range is no less than some of the other.
+
+    Equal prints may be different numbers, in either order. Ranges that only touch (0.10 and 0.11 at 0.105) do not help:
+    one number is not printed in two ways.
+    """
+    if math.isclose(one.high, other.low, rel_tol=SLACK, abs_tol=SLACK):
+        return one.low == one.high and other.low == other.high
+    return one.high > other.low
 
 
 def forgiving(findings: Sequence[Finding], handful: float) -> Iterator[Finding]:

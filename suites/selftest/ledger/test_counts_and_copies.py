@@ -92,6 +92,15 @@ def test_whole_percentages_may_coincide() -> None:
     assert verdicts(hold("copied", COPIED, table(1, ["m"], text), broken="implausible")) == {"consistent": 28}
 
 
+def test_a_limit_shared_by_many_cases() -> None:
+    made = table(1, ["m"], "m,a,b,c\n" + "\n".join([*ROWS, "u,50.11,45.07,3.19"]))
+    (copy,) = [one for one in hold("copied", COPIED, made, broken="implausible") if one.verdict == "implausible"]
+    chance = float(copy.found.split("; ")[1].split()[0])
+    for cases, verdict in ((int(0.009 / chance), {"implausible": 1}), (int(0.011 / chance) + 1, {})):
+        found = verdicts(hold("copied", COPIED | {"cases": cases}, made, broken="implausible"))
+        assert {name: number for name, number in found.items() if name != "consistent"} == verdict
+
+
 def test_rows_copied_between_tables() -> None:
     picks = [{"table": 1, "spread": "metric"}, {"table": 2, "spread": "metric", "values": {"m": {"FT": "FT-L"}}}]
     one = table(1, ["m", "d"], "m,d,a,b\nFT-L,x,12.31,45.07\nq,x,33.48,20.96\nr,x,71.25,66.64")

@@ -78,9 +78,30 @@ def test_a_rise_is_no_drop() -> None:
 
 def test_the_easier_setting() -> None:
     made = table(1, ["m", "s"], "m,s,a\nA,one,49\nA,all,85\nB,one,85\nB,all,90\nC,one,90\nC,all,80")
-    settings = {"pick": {}, "key": "s", "easier": "one", "harder": "all", "size": 100}
+    settings = {"pick": {}, "key": "s", "easier": ["one"], "harder": ["all"], "size": 100}
     found = hold("easier", settings, made, broken="implausible")
     assert [one.verdict for one in found] == ["implausible", "undefined", "consistent"]
+
+
+def test_an_easier_setting_is_corrected_for_pairs_and_tables() -> None:
+    one = "A,one,72\nA,all,84"
+    settings = {"key": "s", "pick": {}, "easier": ["one"], "harder": ["all"], "size": 100}
+
+    def worst(rows: str, tables: list[int]) -> str:
+        made = table(1, ["m", "s"], f"m,s,a\n{rows}")
+        return hold("easier", settings, made, broken="implausible", tables=tables)[0].verdict
+
+    assert worst(one, [1]) == "implausible"  # p = .041
+    assert worst(f"{one}\nB,one,50\nB,all,50", [1]) == "undefined"
+    assert worst(one, [1, 2]) == "undefined"
+
+
+def test_one_row_against_each_of_several() -> None:
+    made = table(1, ["method"], "method,a\nPre-edit,30.0\nA,2.0\nB,29.0\nC,50.0")
+    settings = {"key": "method", "pick": {}, "easier": ["A", "B", "C"], "harder": ["Pre-edit"], "size": 100}
+    found = hold("easier", settings, made, broken="implausible")
+    assert [one.verdict for one in found] == ["implausible", "undefined", "consistent"]
+    assert [one.row for one in found] == ["A a", "B a", "C a"]
 
 
 def test_judge_error() -> None:

@@ -145,7 +145,7 @@ def test_shared_divisor_wants_equal_ratios_where_the_changes_are_equal() -> None
 
 def test_stated_bounds_magnitudes_and_words() -> None:
     t = table(1, "layer", "x d", ["a 3.4e-6 4", "b 3.1e-3 2", "c 1.2e-5 1"])
-    assert verdicts(run("stated-bound", {"column": "x", "high": 1e-4}, t)) == [
+    assert verdicts(run("bounded", {"pick": {"columns": ["x"]}, "high": 1e-4}, t)) == [
         "consistent",
         "inconsistent",
         "consistent",

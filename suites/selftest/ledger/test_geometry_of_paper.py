@@ -41,16 +41,13 @@ def _counts(rule: str) -> dict[str, int]:
         ("condition-number", {"consistent": 38}),
         ("table-1-is-table-5", {"consistent": 42}),
         ("caption-sigma-min", {"consistent": 5, "inconsistent": 2}),
-        ("vanishing-tail", {"consistent": 34, "inconsistent": 4}),
         ("sigma-min-above-unit", {"implausible": 21, "consistent": 2}),
-        ("sigma-min-above-root", {"implausible": 23}),
         ("sigma-min-above-rank-cut", {"undefined": 23}),
         ("sigma-min-of-wide-layers", {"implausible": 4}),
         ("rank-of-a-linear-output", {"consistent": 1, "undefined": 3}),
         ("norm-spread", {"consistent": 93}),
         ("norm-alike-across-methods", {"implausible": 15, "consistent": 7}),
         ("small-perturbation-and-amplification", {"inconsistent": 57}),
-        ("norm-rows-in-amplification", {"consistent": 82, "inconsistent": 3}),
         ("share-above-one", {"consistent": 90}),
         ("ratio-spread", {"consistent": 81, "inconsistent": 1}),
         ("ratio-mean-of-one", {"implausible": 82}),
@@ -62,7 +59,6 @@ def _counts(rule: str) -> dict[str, int]:
         ("rome-at-chance", {"consistent": 60}),
         ("cosine-of-two-kinds", {"implausible": 2, "consistent": 22}),
         ("first-step-llama-3", {"implausible": 1}),
-        ("cosine-falls-with-k", {"rounding": 6, "consistent": 96}),
         ("figure-2-shows-a-living-model", {"implausible": 4}),
     ],
 )
@@ -85,14 +81,6 @@ def test_typical_ratio_and_count() -> None:
     assert "1.100 (+-0.062)" in audited.findings[0].found
     (audited,) = _found("count-above-one")
     assert "57 rows with at least d-3, 21 with at most 2, 4 between" in audited.findings[0].found
-
-
-def test_jumps_between_layers() -> None:
-    found = [one for a in _found("norm-continues-over-layers") for one in a.findings if one.verdict == "implausible"]
-    for method in ("AlphaEdit", "MEMIT", "ROME"):
-        assert sum(f" {method}, layer 30 to 3" in one.row for one in found) == 3
-    assert sum(" MEND, layer" in one.row for one in found) == 2
-    assert sum(" WISE, layer" in one.row for one in found) == 3
 
 
 def _places(audited: Sequence[Audited]) -> list[dict[str, int]]:

@@ -16,40 +16,20 @@ AVERAGES = {3: 20, 29: 34, 30: 34, 31: 42, 32: 20, 33: 9, 34: 9, 35: 26, 36: 26,
 EXPECTED = {
     "quoted-scores": {"consistent": 5, "inconsistent": 1},
     "quoted-drops": {"consistent": 4},
-    "benchmarks-in-line": {"consistent": 39, "implausible": 1},
-    "alphaedit-keeps-reasoning": {"consistent": 16},
-    "same-size-of-populations": {"inconsistent": 1},
     "counts-zsre": {"consistent": 172, "rounding": 4},
     "counts-wikidata": {"consistent": 88, "rounding": 1, "undefined": 3},
     "counts-reasoning": {"consistent": 80},
     "counts-exact-match": {"consistent": 20},
-    "equal-rows-of-datasets": {"consistent": 12, "implausible": 1},
-    "equal-courses": {"consistent": 39, "implausible": 1},
-    "equal-rows-of-combinations": {"consistent": 24, "implausible": 1},
-    "reading-saves-what-lives": {"consistent": 12, "inconsistent": 2},
     "course-ends-at-full-sequence": {"consistent": 20},
     "costs-repeat-combinations": {"consistent": 4},
     "costs-repeat-latency": {"consistent": 2},
     "memory-of-100-repeats-combinations": {"consistent": 4},
     "all-edits-of-scr": {"consistent": 3, "rounding": 1, "inconsistent": 1},
-    "original-implementation-wikidata": {"consistent": 2, "inconsistent": 2},
-    "rephrasing-like-prompt": {"implausible": 1},
-    "alphaedit-stable": {"inconsistent": 2},
-    "scr-above-parameter-editing": {"consistent": 637, "rounding": 5},
-    "scr-above-parameter-editing-on-average": {"consistent": 142},
-    "scr-keeps-locality": {"consistent": 16, "inconsistent": 24},
-    "scr-above-combinations": {"consistent": 119, "rounding": 6},
-    "scr-robust": {"consistent": 2, "inconsistent": 2},
-    "latency-rises-with-texts": {"consistent": 4, "rounding": 2},
-    "locality-before-editing": {"inconsistent": 20},
     "token-locality-before-editing": {"consistent": 4},
-    "all-methods-decline": {"consistent": 17, "inconsistent": 3},
-    "all-methods-decline-by-confidence": {"consistent": 28, "inconsistent": 12},
-    "whole-between-halves": {"consistent": 31, "rounding": 2, "undefined": 7},
-    "events-break-down": {"consistent": 12, "inconsistent": 5},
+    "exact-within-match": {"consistent": 20},
     "second-best-underlined": {"consistent": 81, "rounding": 7},
-    "best-in-bold": {"undefined": 7},
 }
+"""What arithmetic fixes. What a reading or a threshold decides is tested on made-up tables (test_fair_rules.py)."""
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +63,6 @@ def test_copied_rows_are_those_and_no_others(of_paper: dict[str, list[Audited]])
         if f.verdict == "implausible"
     ]
     assert sorted(copies) == [
-        "AlphaEdit and WISE, Llama-3.1-8B-Instruct ZsRE loc value",
         "MEND and AdaLoRA, DeepSeek-R1-Distill-Llama-8B WikiData_counterfact single",
-        "SCR and WISE+SCR, Llama-3.1-8B-Instruct ZsRE 10",
         "ZsRE and WikiData_counterfact, DeepSeek-R1-Distill-Llama-8B single WISE",
-        "aime_2024 and amc, DeepSeek-R1-Distill-Llama-8B RECT 10",
     ]

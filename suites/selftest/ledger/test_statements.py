@@ -59,10 +59,13 @@ def test_dominance_and_a_handful_of_exceptions() -> None:
     assert all(one.binding == () for one in hold("dominates", {"best": ["SCR"]}, made))
 
 
-def test_equals_are_dominated_unless_strictly() -> None:
-    made = table(1, ["method"], "method,a\nSCR,5\nA,5")
-    assert verdicts(hold("dominates", {"best": ["SCR"]}, made)) == {"consistent": 1}
-    assert verdicts(hold("dominates", {"best": ["SCR"], "strict": True}, made)) == {"inconsistent": 1}
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(("other", "verdict"), [("5", "consistent"), ("5.4", "consistent"), ("6", "inconsistent")])
+def test_equal_prints_are_no_broken_order(other: str, verdict: str, strict: bool) -> None:
+    settings = {"best": ["SCR"], "strict": strict}
+    found = hold("dominates", settings, table(1, ["method"], f"method,a\nSCR,5\nA,{other}"))
+    assert verdicts(found) == {verdict: 1}
+    assert found[0].expected.startswith("above" if strict else "at least")
 
 
 def test_order_along_a_key() -> None:
@@ -72,7 +75,18 @@ def test_order_along_a_key() -> None:
     assert verdicts(hold("ordered", up | {"noise": 0.02}, made)) == {"rounding": 1, "inconsistent": 1, "consistent": 2}
     ends = {"key": "k", "order": ["1", "10"], "direction": "down"}
     assert [one.verdict for one in hold("ordered", ends, made)] == ["inconsistent", "consistent"]
-    assert verdicts(hold("ordered", ends | {"strict": True}, made)) == {"inconsistent": 2}
+    assert [one.verdict for one in hold("ordered", ends | {"strict": True}, made)] == ["inconsistent", "consistent"]
+    assert verdicts(hold("ordered", ends | {"margin": 0.06}, made)) == {"consistent": 2}
+    assert verdicts(hold("ordered", ends | {"margin": 0.04}, made)) == {"consistent": 1, "inconsistent": 1}
+
+
+def test_it_is_enough_that_some_number_of_a_group_goes_the_way() -> None:
+    text = "m,metric,k,a\nA,rel,1,0.5\nA,rel,9,0.7\nA,gen,1,0.5\nA,gen,9,{}\nB,rel,1,0.03\nB,rel,9,0.03"
+    some = {"key": "k", "order": ["1", "9"], "direction": "down", "some": ["m"]}
+    for last, first in (("0.2", "consistent"), ("0.5", "consistent"), ("0.6", "inconsistent")):
+        found = hold("ordered", some, table(1, ["m", "metric", "k"], text.format(last)))
+        assert [(one.row, one.verdict) for one in found] == [("A", first), ("B", "consistent")]
+    assert len(found[0].cells) == 4
 
 
 @pytest.mark.parametrize(
@@ -114,7 +128,7 @@ def test_better_with_than_without() -> None:
     settings = {"left": {"table": 2, "values": names}, "right": {"table": 1}, "on": ["m", "column"]}
     assert [one.verdict for one in hold("improves-on", settings, alone, both)] == [
         "inconsistent",
-        "inconsistent",
+        "consistent",
         "consistent",
     ]
     lives = settings | {"strict": False, "share": 0.5, "alive": 50}

@@ -1,4 +1,4 @@
-"""Bounds: on a column as a sentence states them, and between mean, extremes and standard deviation."""
+"""Bounds: on a column as words state them, and between mean, extremes and standard deviation."""
 
 from __future__ import annotations
 
@@ -11,24 +11,6 @@ from editverdict.ledger.ranges import Range
 from editverdict.ledger.rules import Scope, Settings, kind
 from editverdict.ledger.sharp import sharp
 from editverdict.ledger.tables import Cell
-
-
-class BoundSettings(Settings):
-    """Ends between which a column is said to lie."""
-
-    column: str
-    low: float = -math.inf
-    high: float = math.inf
-
-
-@kind("stated-bound", BoundSettings)
-def stated_bound(scope: Scope) -> Iterator[Finding]:
-    """A bound that a sentence states of every row ("the condition number is above 10^6")."""
-    own: BoundSettings = scope.settings
-    for line, cells in rows(scope, own.column):
-        allowed = Range(own.low, own.high)
-        verdict: Verdict = "consistent" if cells[0].range.meets(allowed) else scope.rule.broken
-        yield scope.finding(verdict, cells, expected=allowed, found=cells[0].text, row=line.label)
 
 
 class MagnitudeSettings(Settings):

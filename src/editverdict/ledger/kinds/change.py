@@ -189,8 +189,9 @@ class IsotropicSettings(ComponentSettings):
     """Between these multiples of ``norm / sqrt(d)`` the component is what any direction would get: sqrt(2/pi) = 0.80 on
     average if the change is Gaussian and isotropic."""
     foreign: float
-    """Beyond this multiple the two numbers cannot well belong to one decomposition."""
-    foreign_verdict: Verdict = "inconsistent"
+    """Beyond this multiple one decomposition is a poor explanation of the two numbers."""
+    foreign_verdict: Verdict = "implausible"
+    """A direction may have more than its share, so that it is no contradiction."""
     foreign_why: str = ""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from editverdict.ledger.findings import Finding, Verdict
@@ -26,7 +27,11 @@ class CopiedSettings(Settings):
     like: tuple[str, ...] = ()
     """Keys by which numbers are of one sort (spread alike): those of ``along``, unless said otherwise."""
     chance: float = Field(default=0.01, gt=0, lt=1)
-    """How many agreements by chance, over all rows of the rule, are too few to believe in."""
+    """How many agreements by chance, over all ``cases`` together, are too few to believe in."""
+    cases: int = Field(default=1, ge=1)
+    """How many tables (or sets of tables) such rules look at: each may use its part of ``chance``."""
+    questions: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Table -> sort of numbers -> of how many questions they are percentages: they come in steps of 100 over it."""
     floor: float = 0.0
     """Numbers up to it count as no agreement: those of collapsed models are all small."""
     at_least: int = Field(default=1, ge=1)
@@ -45,53 +50,110 @@ class Profile:
 def copied(scope: Scope) -> Iterator[Finding]:
     """Two rows have no more numbers in common than chance would give them.
 
-    Two independent numbers of standard deviation s, printed in steps u, are equal with probability u / (2 sqrt(pi) s),
-    the height of the difference's normal density times a step. Steps are the greatest common divisor of what is
-    printed, s the standard deviation of all numbers of a sort. Chance of m equal numbers of n, over all pairs:
-    pairs * binomial(n, m) * product of the probabilities. Numbers up to the floor (0 at least), and 100, count as no
-    agreement.
+    Two numbers whose difference has the standard deviation s over all pairs, printed in steps u, are equal with
+    probability u / (sqrt(2 pi) s), the height of the difference's normal density times a step. Steps are the greatest
+    common divisor of what is printed, or those of the questions. Chance of m equal numbers of n, over all pairs:
+    pairs * binomial(n, m) * product of the probabilities, where s is what the equal numbers before leave of it (by
+    regression over all pairs): numbers may be linearly dependent. Numbers up to the floor (0 at least), and 100, count
+    as no agreement.
     """
     own: CopiedSettings = scope.settings
     found = [point for pick in own.picks for point in points(scope, pick)]
     kept = [point for point in found if own.floor < point.value != 100.0]
     # Whether numbers are of one sort must not hang on which of them the two rows differ by.
     alike = own.like or own.along
-    odds = {sort: _odds(members) for sort, members in grouped(kept, lambda p: _sort(p, alike)).items()}
-    pairs = list(_pairs(kept, own))
+    sorts: dict[tuple[str, ...], list[Point]] = {}
+    for point in kept:
+        sorts.setdefault(_sort(point, alike), []).append(point)
+    steps = {sort: _step(members, own, sort) for sort, members in sorts.items()}
+    pairs = list(_pairs(_profiles(kept, own), own))
+    apart: dict[tuple[str, ...], list[float]] = {}
     for one, two in pairs:
-        yield _pair(scope, one, two, len(pairs), {at: odds[_sort(p, alike)] for at, p in one.at.items()})
+        for at in one.at.keys() & two.at.keys():
+            apart.setdefault(_sort(one.at[at], alike), []).append(one.at[at].value - two.at[at].value)
+    odds = {sort: _odds(differences, steps[sort]) for sort, differences in apart.items()}
+    for pair in pairs:
+        yield _pair(scope, pair, {at: odds.get(_sort(p, alike), 1.0) for at, p in pair[0].at.items()}, pairs)
 
 
 def _sort(point: Point, like: Sequence[str]) -> tuple[str, ...]:
     return (str(point.cell.table), *point.key(like))
 
 
-def _odds(members: Sequence[Point]) -> float:
-    """Probability that two independent numbers of a sort are printed alike."""
-    values = np.array([point.value for point in members])
+def _step(members: Sequence[Point], own: CopiedSettings, sort: Sequence[str]) -> float:
+    """Step in which the numbers of a sort come."""
     unit = min(point.unit for point in members)
-    step = math.gcd(*(round(value / unit) for value in values.tolist())) * unit
-    spread = float(values.std())
-    return 1.0 if spread == 0.0 else min(1.0, step / (2 * math.sqrt(math.pi) * spread))
+    step = math.gcd(*(round(point.value / unit) for point in members)) * unit
+    questions = own.questions.get(sort[0], {}).get(" ".join(sort[1:]))
+    return max(step, 100.0 / questions) if questions else step
 
 
-def _pairs(found: Sequence[Point], own: CopiedSettings) -> Iterator[tuple[Profile, Profile]]:
+def _apart(pairs: Sequence[tuple[Profile, Profile]], ats: Sequence[tuple[str, ...]]) -> NDArray[np.float64]:
+    """Differences [pairs, numbers] between the rows of the pairs that have all of these numbers."""
+    both = [pair for pair in pairs if all(at in row.at for at in ats for row in pair)]
+    return np.array([[one.at[at].value - two.at[at].value for at in ats] for one, two in both]).reshape(-1, len(ats))
+
+
+def _odds(differences: Sequence[float], step: float) -> float:
+    """Probability that two numbers are printed alike: step times the density of their difference at zero.
+
+    That of a normal density whose spread is the smaller of the usual and the robust one (1.4826 median deviations).
+    """
+    away = np.abs(differences)
+    spread = min(float(np.sqrt(np.mean(away**2))), 1.4826 * float(np.median(away)))
+    return min(1.0, step / (math.sqrt(2 * math.pi) * spread)) if spread > 0.0 else 1.0
+
+
+def _profiles(found: Sequence[Point], own: CopiedSettings) -> list[Profile]:
+    rows = grouped(found, lambda p: others(p, "table", *own.along))
+    return [Profile(row[0], {p.key(own.along): p for p in row}) for row in rows.values()]
+
+
+def _left(pairs: Sequence[tuple[Profile, Profile]], at: tuple[str, ...], known: Sequence[tuple[str, ...]]) -> float:
+    """What part of the spread of a difference others leave that are known; 0 where too few pairs tell."""
+    apart = _apart(pairs, [*known, at])
+    free = len(apart) - len(known)
+    total = float(np.sqrt(np.mean(apart[:, -1] ** 2))) if free >= 3 else 0.0
+    if total == 0.0:
+        return 0.0
+    slopes = np.linalg.lstsq(apart[:, :-1], apart[:, -1])[0]
+    rest = apart[:, -1] - apart[:, :-1] @ slopes
+    return min(math.sqrt(float(rest @ rest) / free) / total, 1.0)
+
+
+def _together(
+    equal: Sequence[tuple[str, ...]], odds: Mapping[tuple[str, ...], float], pairs: Sequence[tuple[Profile, Profile]]
+) -> float:
+    """Probability that two rows agree in all of these numbers."""
+    chance = 1.0
+    for i, at in enumerate(equal):
+        left = _left(pairs, at, equal[:i]) if i else 1.0
+        chance *= min(odds[at] / left, 1.0) if left > 0.0 else 1.0
+    return chance
+
+
+def _pairs(profiles: Sequence[Profile], own: CopiedSettings) -> Iterator[tuple[Profile, Profile]]:
     """Rows that differ by all of the keys named and by nothing else."""
     hidden = ("table", *own.along)
-    rows = grouped(found, lambda p: others(p, *hidden))
-    profiles = [Profile(row[0], {p.key(own.along): p for p in row}) for row in rows.values()]
     for blocks in grouped(profiles, lambda r: others(r.first, *hidden, *own.differ)).values():
         for one, two in combinations(blocks, 2):
             if all(a != b for a, b in zip(one.first.key(own.differ), two.first.key(own.differ), strict=True)):
                 yield one, two
 
 
-def _pair(scope: Scope, one: Profile, two: Profile, pairs: int, odds: Mapping[tuple[str, ...], float]) -> Finding:
+def _pair(
+    scope: Scope,
+    rows: tuple[Profile, Profile],
+    odds: Mapping[tuple[str, ...], float],
+    pairs: Sequence[tuple[Profile, Profile]],
+) -> Finding:
+    one, two = rows
     own: CopiedSettings = scope.settings
     shared = [at for at in one.at if at in two.at]
     equal = [at for at in shared if math.isclose(one.at[at].value, two.at[at].value, rel_tol=1e-9)]
-    by_chance = pairs * math.comb(len(shared), len(equal)) * math.prod(odds[at] for at in equal)
-    copy = len(equal) >= own.at_least and by_chance < own.chance
+    by_chance = len(pairs) * math.comb(len(shared), len(equal)) * _together(equal, odds, pairs)
+    limit = own.chance / own.cases
+    copy = len(equal) >= own.at_least and by_chance < limit
     verdict: Verdict = scope.rule.broken if copy else "consistent"
     cells = [profile.at[at].cell for at in (equal or shared) for profile in (one, two)]
     names = " and ".join(_name(profile.first, own) for profile in (one, two))
@@ -99,7 +161,9 @@ def _pair(scope: Scope, one: Profile, two: Profile, pairs: int, odds: Mapping[tu
     return scope.finding(
         verdict,
         cells,
-        expected=f"at least {own.chance:g} such agreements by chance" if equal else "no agreement needed",
+        expected=f"at least {limit:.2g} such agreements by chance, if rows are independent"
+        if equal
+        else "no agreement needed",
         found=f"{len(equal)} of {len(shared)} equal ({common}); {by_chance:.2g} by chance" if equal else "none equal",
         row=f"{names}, {label(one.first, *own.along, *own.differ)}".strip(", "),
     )

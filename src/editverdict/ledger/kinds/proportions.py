@@ -12,7 +12,7 @@ from scipy.stats import binomtest, mannwhitneyu, norm
 from editverdict.inference.corrections import holm
 from editverdict.ledger.findings import Finding, Verdict
 from editverdict.ledger.kinds.grim import rates, whole
-from editverdict.ledger.points import Pick, Point, label, points
+from editverdict.ledger.points import Pick, Point, grouped, label, others, points
 from editverdict.ledger.rules import Scope, Settings, kind
 
 
@@ -70,33 +70,40 @@ class SettingGapSettings(Settings):
 
     pick: Pick
     key: str
-    easier: str
-    harder: str
+    easier: tuple[str, ...] = Field(min_length=1)
+    """Values of the key of the easier setting, ..."""
+    harder: tuple[str, ...] = Field(min_length=1)
+    """... and of the harder one."""
     size: int = Field(ge=1)
     level: float = 0.05
+    """Family-wise over all pairs of a table, after Holm; shared by the tables of the rule, if it is about each."""
 
 
 @kind("easier", SettingGapSettings)
 def easier(scope: Scope) -> Iterator[Finding]:
-    """The easier setting has no lower rate; a deficit that chance explains is undecided."""
+    """The easier setting has no lower rate; a deficit that chance explains, all pairs considered, is undecided."""
     own: SettingGapSettings = scope.settings
-    found = points(scope, own.pick)
-    for one in (p for p in found if p.keys[own.key] == own.easier):
-        rest = {k: v for k, v in one.keys.items() if k != own.key}
-        for two in found:
-            if two.keys[own.key] == own.harder and {k: v for k, v in two.keys.items() if k != own.key} == rest:
-                p = two_proportions(_share(one), _share(two), own.size)
-                behind = one.value < two.value
-                verdict: Verdict = "consistent"
-                if behind:
-                    verdict = scope.rule.broken if p < own.level else "undefined"
-                yield scope.finding(
-                    verdict,
-                    [one.cell, two.cell],
-                    expected=f"at least {two.cell.text} ({own.harder})",
-                    found=f"{one.cell.text} ({own.easier}); p = {p:.2g} over {own.size} questions each",
-                    row=label(one, own.key),
-                )
+    pairs = [
+        (one, two)
+        for group in grouped(points(scope, own.pick), lambda p: others(p, own.key)).values()
+        for one in group
+        for two in group
+        if one.keys[own.key] in own.easier and two.keys[own.key] in own.harder
+    ]
+    tables = 1 if scope.rule.joint else len(scope.rule.tables)
+    adjusted = holm([two_proportions(_share(one), _share(two), own.size) for one, two in pairs]) if pairs else []
+    for (one, two), p in zip(pairs, adjusted, strict=True):
+        verdict: Verdict = "consistent"
+        if one.value < two.value:
+            verdict = scope.rule.broken if p * tables < own.level else "undefined"
+        found = f"{one.cell.text} ({one.keys[own.key]}); p = {min(p * tables, 1.0):.2g} over {own.size} questions each"
+        yield scope.finding(
+            verdict,
+            [one.cell, two.cell],
+            expected=f"at least {two.cell.text} ({two.keys[own.key]})",
+            found=f"{found}, after Holm",
+            row=label(one),
+        )
 
 
 class IntervalSettings(Settings):
@@ -126,7 +133,7 @@ def judge_error(scope: Scope) -> Iterator[Finding]:
     )
 
 
-class AlikeSettings(Settings):
+class ColumnGapSettings(Settings):
     """Two columns of some rows, and the rows that they are compared with."""
 
     columns: tuple[str, str]
@@ -135,10 +142,10 @@ class AlikeSettings(Settings):
     level: float = 0.01
 
 
-@kind("alike-columns", AlikeSettings)
+@kind("alike-columns", ColumnGapSettings)
 def alike_columns(scope: Scope) -> Iterator[Finding]:
     """Two columns are no closer to each other here than elsewhere (one-sided Mann-Whitney test of relative gaps)."""
-    own: AlikeSettings = scope.settings
+    own: ColumnGapSettings = scope.settings
     here = _gaps(scope, own.pick, own.columns)
     there = [pair for pick in own.reference for pair in _gaps(scope, pick, own.columns)]
     if not here or not there:

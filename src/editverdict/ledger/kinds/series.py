@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Literal
 
 from editverdict.ledger.findings import Finding, Verdict
-from editverdict.ledger.joins import common_label, groups, number_of, rows
+from editverdict.ledger.joins import common_label, groups, number_of, partner, rows
+from editverdict.ledger.ranges import Range
 from editverdict.ledger.rules import Scope, Settings, kind
 from editverdict.ledger.tables import Cell, Line
 
@@ -74,22 +75,38 @@ class JumpSettings(AlongSettings):
     """A factor by which neighbours may differ."""
 
     factor: float = 10.0
+    scale: str = ""
+    """Column of a table beside this one that the numbers are divided by where both neighbours have it."""
+    on: tuple[str, ...] = ()
+    """Keys of its row."""
+
+
+def _scaled(scope: Scope, own: JumpSettings, lines: Sequence[Line], cells: Sequence[Cell]) -> tuple[list[Range], bool]:
+    """What two numbers stand for, divided by their scales if both are known, and whether they were."""
+    scales = [partner(scope, line, own.on, own.scale) if own.scale else None for line in lines]
+    found = [cell.range for cell in cells]
+    known = [scale[0].range for scale in scales if scale is not None and scale[0].range.low > 0]
+    if len(known) < len(found):
+        return found, False
+    return [one / scale for one, scale in zip(found, known, strict=True)], True
 
 
 @kind("jump", JumpSettings)
 def jump(scope: Scope) -> Iterator[Finding]:
-    """Neighbours in a series that should be of one order of magnitude."""
+    """Neighbours in a series that should be of one order of magnitude, whatever the rounded digits stand for."""
     own: JumpSettings = scope.settings
     for label, lines, cells in _series(scope, own):
         for (one, two), (before, after) in zip(pairwise(cells), pairwise(lines), strict=True):
-            small, large = sorted((one.value, two.value))
-            ratio = large / small if small > 0 else float("inf")
+            pair, scaled = _scaled(scope, own, (before, after), (one, two))
+            small, large = sorted(pair, key=lambda end: end.low + end.high)
+            ratio = max(large.low, 0.0) / small.high if small.high > 0 else float("inf")
             verdict: Verdict = scope.rule.broken if ratio > own.factor else "consistent"
+            by = f", divided by {own.scale}" if scaled else ""
             yield scope.finding(
                 verdict,
                 (one, two),
-                expected=f"a factor of at most {own.factor:g}",
-                found=f"{one.text} to {two.text} (x{ratio:.3g})",
+                expected=f"a factor of at most {own.factor:g}{by}",
+                found=f"{one.text} to {two.text} (at least x{max(ratio, 1.0):.3g}{by})",
                 row=f"{label}, {own.along} {before.keys[own.along]} to {after.keys[own.along]}",
             )
 

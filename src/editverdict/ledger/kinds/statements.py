@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from editverdict.ledger.findings import Finding, Verdict
-from editverdict.ledger.points import Pick, Point, forgiving, grouped, label, others, points
+from editverdict.ledger.points import Pick, Point, forgiving, grouped, label, may_be_above, others, points
 from editverdict.ledger.ranges import SLACK, Range
 from editverdict.ledger.rules import Scope, Settings, kind
 
@@ -23,6 +23,7 @@ class DominatesSettings(Settings):
     over: tuple[str, ...] = ()
     """None named: over all others."""
     strict: bool = False
+    """Equal prints may be different numbers, so that they break no order; a lower print does."""
     margin: float = 0.0
     """How far below still counts as equal."""
     handful: float = 0.0
@@ -44,8 +45,7 @@ def dominates(scope: Scope) -> Iterator[Finding]:
 
 
 def _over(scope: Scope, best: Point, other: Point, own: DominatesSettings) -> Finding:
-    ahead = best.value - other.value + own.margin
-    holds = ahead > SLACK if own.strict else ahead >= -SLACK
+    holds = may_be_above(best.range + own.margin, other.range)
     sign = "above" if own.strict else "at least"
     return scope.finding(
         "consistent" if holds else scope.rule.broken,
@@ -65,29 +65,54 @@ class OrderedSettings(Settings):
     """Values of the key, in the order in which the numbers are to rise or fall."""
     direction: Literal["up", "down"]
     strict: bool = False
+    """Equal prints may be different numbers, so that they break no order; only the words differ."""
     noise: float = Field(default=0.0, ge=0)
     """Steps the wrong way up to this share of the number are called rounding."""
+    margin: float = Field(default=0.0, ge=0)
+    """Steps the wrong way up to this distance are none."""
     handful: float = 0.0
     """Share of exceptions that are called rounding."""
+    some: tuple[str, ...] = ()
+    """Keys by which steps are counted together: it is enough that one of them goes the way; none: each must."""
 
 
 @kind("ordered", OrderedSettings)
 def ordered(scope: Scope) -> Iterator[Finding]:
-    """Each step of the order goes the way that it should; one finding per step."""
+    """Each step of the order goes the way that it should; one finding per step, or per group of which some must."""
     own: OrderedSettings = scope.settings
-    found = []
+    steps: list[tuple[Point, Point]] = []
     for group in grouped(points(scope, own.pick), lambda p: others(p, own.key)).values():
         at = {point.keys[own.key]: point for point in group}
-        chain = [at[value] for value in own.order if value in at]
-        found += [_step(scope, one, two, own) for one, two in pairwise(chain)]
-    yield from forgiving(found, own.handful)
+        steps += pairwise(at[value] for value in own.order if value in at)
+    if not own.some:
+        yield from forgiving([_step(scope, one, two, own) for one, two in steps], own.handful)
+        return
+    for members in grouped(steps, lambda pair: pair[0].key(own.some)).values():
+        yield _some_step(scope, members, own)
+
+
+def _goes(one: Point, two: Point, own: OrderedSettings) -> bool:
+    """Whether some numbers that are printed so go the way."""
+    small, large = (one, two) if own.direction == "up" else (two, one)
+    return may_be_above(large.range + own.margin, small.range)
+
+
+def _some_step(scope: Scope, steps: Sequence[tuple[Point, Point]], own: OrderedSettings) -> Finding:
+    going = sum(_goes(one, two, own) for one, two in steps)
+    return scope.finding(
+        "consistent" if going else scope.rule.broken,
+        [point.cell for pair in steps for point in pair],
+        expected=f"{own.direction} along {own.key} somewhere",
+        found=f"{going} of {len(steps)} may go {own.direction}",
+        row=" ".join(steps[0][0].key(own.some)),
+    )
 
 
 def _step(scope: Scope, one: Point, two: Point, own: OrderedSettings) -> Finding:
-    gain = (two.value - one.value) * (1 if own.direction == "up" else -1)
     verdict: Verdict = "consistent"
-    if gain < -SLACK or (own.strict and gain <= SLACK):
-        verdict = "rounding" if -gain < own.noise * abs(one.value) - SLACK else scope.rule.broken
+    if not _goes(one, two, own):
+        near = abs(two.value - one.value) < own.noise * abs(one.value) - SLACK
+        verdict = "rounding" if near else scope.rule.broken
     word = {"up": "above" if own.strict else "not below", "down": "below" if own.strict else "not above"}[own.direction]
     return scope.finding(
         verdict,
@@ -162,6 +187,7 @@ class BoundedSettings(Settings):
     pick: Pick = Pick()
     low: float = float("-inf")
     high: float = float("inf")
+    """In the unit of the pick; a printed number is outside if all that it may stand for is."""
     most: bool = False
     """Whether it is enough that most rows of a group do."""
     group: tuple[str, ...] = ()
@@ -176,7 +202,7 @@ def bounded(scope: Scope) -> Iterator[Finding]:
     found = points(scope, own.pick)
     if not own.most:
         for point in found:
-            inside = allowed.meets(point.value)
+            inside = allowed.meets(point.range)
             yield scope.finding(
                 "consistent" if inside else scope.rule.broken,
                 [point.cell],
@@ -192,7 +218,7 @@ def bounded(scope: Scope) -> Iterator[Finding]:
 
 
 def _majority(scope: Scope, row: str, group: Sequence[Point], allowed: Range) -> Finding:
-    inside = sum(allowed.meets(point.value) for point in group)
+    inside = sum(allowed.meets(point.range) for point in group)
     return scope.finding(
         "consistent" if 2 * inside > len(group) else scope.rule.broken,
         [point.cell for point in group],
@@ -209,6 +235,7 @@ class ImprovesSettings(Settings):
     right: Pick
     on: tuple[str, ...]
     strict: bool = True
+    """Equal prints may be different numbers, so that they break no order; only the words differ."""
     share: float = 1.0
     """Of the right number, that the left must reach."""
     alive: float = 0.0
@@ -225,8 +252,7 @@ def improves_on(scope: Scope) -> Iterator[Finding]:
             if other.value < own.alive - SLACK:
                 continue
             needed = other.value * own.share
-            # Two printed numbers of different fineness are apart only if their rounding intervals are.
-            holds = left.value > needed + SLACK if own.strict else left.range.high >= needed - SLACK
+            holds = may_be_above(left.range, other.range * own.share)
             yield scope.finding(
                 "consistent" if holds else scope.rule.broken,
                 [left.cell, other.cell],

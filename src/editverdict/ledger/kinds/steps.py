@@ -115,10 +115,11 @@ def _rising(scope: Scope, rows: list[Printed], n: int) -> Iterator[Finding]:
             said += f"is none of the {every.size} possible values{why}."
         else:
             said += f"does not{why}."
+        nearest = float(every[np.argmin(np.abs(every - row.rho.value))])
         yield scope.finding(
             "consistent" if hit else scope.rule.broken,
             (row.rho, *steps.cells),
-            expected=span,
+            expected=f"one of {every.size} values from {span}, the nearest {nearest:.4f}",
             found=row.rho.text,
             sentence=said,
         )
