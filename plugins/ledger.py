@@ -100,10 +100,10 @@ def audited(request: pytest.FixtureRequest) -> Holding:
     try:
         found = run_case(case, ledger)
     except Exception as error:
-        _keep(request.node, broken_record(case, f"{type(error).__name__}: {error}"))
+        _keep(request.node, broken_record(case, ledger, f"{type(error).__name__}: {error}"))
         raise
     request.node.stash[AUDITED] = found
-    _keep(request.node, record_of(found))
+    _keep(request.node, record_of(found, ledger))
     return Holding(found)
 
 
