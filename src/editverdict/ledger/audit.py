@@ -64,20 +64,22 @@ def cases_of(rules: Sequence[Rule], ledger: Ledger) -> list[Case]:
     return found
 
 
+class NoRow(ValueError):
+    """A rule finds no row that it is about: it would hold of nothing."""
+
+
 def run_case(case: Case, ledger: Ledger) -> Audited:
     """Hold the rule against the tables.
 
     Raises
     ------
-    ValueError
+    NoRow
         The rule finds no row that it is about: it would hold of nothing.
     """
     scope = Scope(ledger, case.rule.spec, case.rule.settings, case.tables)
     findings = tuple(case.rule.run(scope))
     if not findings:
-        raise ValueError(
-            f"{case.rule.place}: rule '{case.rule.spec.id}' finds no row in {case.subject} that it is about"
-        )
+        raise NoRow(f"{case.rule.place}: rule '{case.rule.spec.id}' finds no row in {case.subject} that it is about")
     return Audited(case, findings)
 
 
@@ -105,6 +107,8 @@ def audit_foreign(rules: Sequence[Rule], ledger: Ledger) -> tuple[list[Audited],
             idle.append(Idle(case, f"the tables have no {error.args[0]!r}"))
         except ArithmeticError as error:
             idle.append(Idle(case, f"cannot be computed: {error}"))
+        except NoRow:
+            idle.append(Idle(case, f"no row in {case.subject} that it is about"))
         except ValueError as error:
             idle.append(Idle(case, str(error)))
     return held, idle

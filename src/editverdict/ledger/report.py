@@ -23,8 +23,8 @@ def report_lines(
     rules = {one.case.rule.spec.id for one in audited}
     yield f"{len(ledger.tables)} tables, {len(audited)} cases of {len(rules)} rules: {said}"
     if idle:
-        names = ", ".join(one.case.id for one in idle)
-        yield f"{len(idle)} cases are not held, for want of rows or columns, or of numbers to compute with: {names}"
+        yield f"{len(idle)} cases are not held:"
+        yield from (f"not held: {one.case.id}: {one.why}" for one in idle)
     columns = coverage(ledger, audited)
     bare = [one for one in columns if one.seen == 0]
     yield f"{len(columns)} columns of numbers, {len(bare)} that no rule reaches"
