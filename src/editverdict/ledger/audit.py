@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from editverdict.ledger.findings import Finding, Verdict, counted, worst
@@ -141,8 +141,18 @@ class Reach:
 
 def coverage(ledger: Ledger, audited: Sequence[Audited]) -> list[Reach]:
     """Reach of the rules, column by column."""
-    seen = {place(cell) for one in audited for finding in one.findings for cell in finding.cells}
-    bound = bound_cells(audited)
+    return reach_of(ledger, seen_cells(audited), bound_cells(audited))
+
+
+def seen_cells(audited: Sequence[Audited]) -> set[tuple[int, int, str]]:
+    """Places of the cells that some rule looks at."""
+    return {place(cell) for one in audited for finding in one.findings for cell in finding.cells}
+
+
+def reach_of(
+    ledger: Ledger, seen: Collection[tuple[int, int, str]], bound: Collection[tuple[int, int, str]]
+) -> list[Reach]:
+    """Reach, column by column, of rules that look at some places and determine some of them."""
     found = []
     for number, table in ledger.tables.items():
         for column in table.spec.columns:
