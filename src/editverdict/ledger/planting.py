@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from editverdict.ledger.audit import Audited, Case, NoRow, bound_cells, cases_of, place, run_case
+from editverdict.ledger.audit import Audited, Case, NoRow, bound_cells, cases_of, coverage, place, run_case
 from editverdict.ledger.findings import VERDICTS, Finding, Verdict
 from editverdict.ledger.rules import Rule
 from editverdict.ledger.tables import Cell, Ledger, Line, Table
@@ -234,6 +234,16 @@ def worse(before: Audited, after: Sequence[Finding], places: Collection[Place]) 
 
 
 # --------------------------------------------------------------------------- rates
+def covered(ledger: Ledger, audited: Sequence[Audited], at_least: float = 0.0) -> list[Cell]:
+    """All numbers of the columns that rules determine in part, and of which at least this share is determined."""
+    columns = {
+        (one.table, one.column)
+        for one in coverage(ledger, audited)
+        if one.bound and one.bound >= at_least * one.numbers
+    }
+    return [cell for cell in ledger.cells if cell.number and (cell.table, cell.column) in columns]
+
+
 @dataclass(frozen=True)
 class Trial:
     """One planted error and whether it was noticed."""

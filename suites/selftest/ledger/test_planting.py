@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from editverdict.ledger.audit import Audited, audit_foreign, place
-from editverdict.ledger.findings import VERDICTS
+from editverdict.ledger.findings import VERDICTS, Finding
 from editverdict.ledger.planting import (
     BROKEN,
     Planted,
@@ -18,6 +18,7 @@ from editverdict.ledger.planting import (
     Watch,
     changes_of,
     copied,
+    covered,
     corrupt,
     digit_changes,
     planted_at,
@@ -104,6 +105,28 @@ def test_random_errors_in_the_papers_tables_are_noticed(watch: Watch, record_pro
     found = trials(watch, ERRORS)
     record_property("noticed", told(found))
     assert sum(trial.notice is not None for trial in found) >= NOTICED_AT_LEAST * ERRORS, told(found)
+
+
+@pytest.mark.parametrize(
+    ("at_least", "noticed"), [(0.5, NOTICED_AT_LEAST), (0.0, 0.92)], ids=["at least half", "any part"]
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_random_errors_anywhere_in_columns_that_rules_cover(
+    watch: Watch, paper: Ledger, record_property: Record, at_least: float, noticed: float, seed: int
+) -> None:
+    """Determined entries or not: about 98% where at least half of a column is determined, 95% where any part is."""
+    found = trials(watch, ERRORS, seed, covered(paper, watch.audited, at_least))
+    record_property("noticed", told(found))
+    assert sum(trial.notice is not None for trial in found) >= noticed * ERRORS, told(found)
+
+
+def test_a_rule_that_breaks_does_not_vanish(watch: Watch, paper: Ledger) -> None:
+    def breaks(scope: object) -> Iterator[Finding]:
+        raise KeyError("no such column")
+
+    rule = replace(watch.audited[0].case.rule, run=breaks)
+    with pytest.raises(KeyError, match="no such column"):
+        Watch([rule], paper)
 
 
 def test_random_errors_in_consistent_tables_are_noticed(sound: Watch, record_property: Record) -> None:
