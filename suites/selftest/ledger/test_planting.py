@@ -18,8 +18,8 @@ from editverdict.ledger.planting import (
     Watch,
     changes_of,
     copied,
-    covered,
     corrupt,
+    covered,
     digit_changes,
     planted_at,
     shifted,
@@ -146,6 +146,7 @@ CANNOT_HOLD = {
     "subspace-sizes": "the rows are the paper's",
     "same-methods-everywhere": "the rows are the paper's",
     "same-methods-on-benchmarks": "the rows are the paper's",
+    "two-forms-of-the-ratio": "holds two formulas of the paper against each other, whatever the tables are",
 }
 """Rules about what the paper says that no table of its shape can obey, or that quote its numbers."""
 
@@ -179,11 +180,15 @@ def test_no_false_alarm(sound: Watch) -> None:
     }
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_no_false_alarm_with_another_seed(paper: Ledger, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_no_false_alarm_with_another_seed(paper: Ledger, record_property: Record, seed: int) -> None:
+    """Seeds as they come. A rule on coincidences may raise one alarm, since chance does; no other rule may."""
     rules = [rule for rule in read_rules(ROOT / "specs" / "consistency") if rule.spec.id not in CANNOT_HOLD]
     held, _ = audit_foreign(rules, consistent(paper, seed))
-    assert alarms(held) == []
+    chance = alarms([one for one in held if one.case.rule.spec.kind == "copied"])
+    record_property("alarms by chance", "\n".join(chance))
+    print(*chance, sep="\n")
+    assert alarms([one for one in held if one.case.rule.spec.kind != "copied"]) == [] and len(chance) <= 1
 
 
 # --------------------------------------------------------------------------- errors with a name
