@@ -187,7 +187,6 @@ def test_no_false_alarm_with_another_seed(paper: Ledger, record_property: Record
     held, _ = audit_foreign(rules, consistent(paper, seed))
     chance = alarms([one for one in held if one.case.rule.spec.kind == "copied"])
     record_property("alarms by chance", "\n".join(chance))
-    print(*chance, sep="\n")
     assert alarms([one for one in held if one.case.rule.spec.kind != "copied"]) == [] and len(chance) <= 1
 
 
