@@ -16,13 +16,14 @@ from rich.console import Console
 
 from editverdict.ledger.audit import audit_foreign, coverage
 from editverdict.ledger.findings import VERDICTS, counted
-from editverdict.ledger.planting import BROKEN, Trial, Watch, trials
+from editverdict.ledger.planting import BROKEN, Trial, Watch, covered, trials
 from editverdict.ledger.rules import Rule, read_rules
 from editverdict.ledger.synthetic import consistent
 from editverdict.ledger.tables import Cell, Ledger, read_ledger
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTICED_AT_LEAST = 0.95
+MOSTLY = 0.5
 GROUPS = {
     "spectra (1, 5-8)": (1, 5, 6, 7, 8),
     "norms of changes (9-12)": (9, 10, 11, 12),
@@ -61,13 +62,14 @@ def rate_row(name: str, found: Sequence[Trial]) -> list[str]:
     return [
         name,
         share(noticed, len(found)),
+        share(sum(by[verdict] for verdict in BROKEN), len(found)),
         *(str(by[verdict]) for verdict in (*BROKEN[::-1], "undefined", "rounding")),
     ]
 
 
-def numbers(ledger: Ledger, columns: set[tuple[int, str]] | None = None) -> list[Cell]:
-    """All numbers, or those of some columns."""
-    return [c for c in ledger.cells if c.number and (columns is None or (c.table, c.column) in columns)]
+def numbers(ledger: Ledger) -> list[Cell]:
+    """All numbers."""
+    return [cell for cell in ledger.cells if cell.number]
 
 
 def by_group(found: Sequence[Trial]) -> Iterator[tuple[str, list[Trial]]]:
@@ -96,16 +98,17 @@ def page(rules: list[Rule], paper: Ledger, options: argparse.Namespace) -> tuple
     """The whole page, and whether the targets are met."""
     watch, sound = Watch(rules, paper), Watch(rules, consistent(paper, 0))
     reach = coverage(paper, watch.audited)
-    covered = {(one.table, one.column) for one in reach if one.bound}
+    mostly = trials(watch, options.many, options.seed, covered(paper, watch.audited, MOSTLY))
     first = trials(watch, options.errors, options.seed)
     many = trials(watch, options.many, options.seed + 1)
     populations = [
         rate_row("the paper's tables, entries that a rule determines", first),
         rate_row("the same, more errors", many),
         rate_row("consistent tables, entries that a rule determines", trials(sound, options.errors, options.seed)),
+        rate_row("the paper's tables, any number of a column of which rules determine at least half", mostly),
         rate_row(
-            "the paper's tables, any number of a column that a rule determines in part",
-            trials(watch, options.many, options.seed, numbers(paper, covered)),
+            "the paper's tables, any number of a column of which rules determine any part",
+            trials(watch, options.many, options.seed, covered(paper, watch.audited)),
         ),
         rate_row("the paper's tables, any number", trials(watch, options.many, options.seed, numbers(paper))),
     ]
@@ -128,9 +131,9 @@ def page(rules: list[Rule], paper: Ledger, options: argparse.Namespace) -> tuple
     ]
     verdicts = counted([finding for one in watch.audited for finding in one.findings])
     found = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS)
-    noticed = sum(trial.notice is not None for trial in first)
-    met = noticed >= NOTICED_AT_LEAST * len(first) and not raised[0]
-    head = ["errors", "noticed", "inconsistent", "implausible", "undefined", "rounding"]
+    rates = [sum(trial.notice is not None for trial in found) / len(found) for found in (first, many, mostly)]
+    met = min(rates) >= NOTICED_AT_LEAST
+    head = ["errors", "noticed", "with a failing verdict", "inconsistent", "implausible", "undefined", "rounding"]
     text = f"""# How well the ledger finds errors
 
 Written by `python bench/ledger.py` ({options.errors} errors, {options.many} where more are said, {options.seeds} sets
@@ -145,7 +148,9 @@ they give {sum(verdicts.values())} findings: {found}.
 
 One digit (or the sign, or the number of stars) of one random entry is changed. *Noticed*: the finding on a row with
 that entry gets a worse verdict than before, or a new finding there is implausible or inconsistent; the first such
-verdict is counted. Target: {100 * NOTICED_AT_LEAST:g}% of the first row.
+verdict is counted. A *failing* verdict is implausible or inconsistent; undefined and rounding let a test pass or be
+skipped, so that such an error is seen only by who reads the counts. Target: {100 * NOTICED_AT_LEAST:g}% of the first,
+the second and the fourth row.
 
 {markdown_table(head, populations)}
 
@@ -158,8 +163,10 @@ Missed among them:
 {chr(10).join(f"- {what}" for what in missed) or "- none"}
 
 What is missed is mostly one or two units in the last digit of one part of an average of several numbers, which the
-rounding of the average hides. *Determined* is the rules' own word for an entry (see Reach); the fourth row of the
-first table does not rest on it.
+rounding of the average hides. *Determined* is the rules' own word for an entry (see Reach). A rule *covers* a column if
+it determines at least half of its numbers (fourth row: an error in any of them, determined or not). The fifth row
+counts columns of which it determines a single number, too: the course of edits, say, of which only the last step is
+printed elsewhere.
 
 ## False alarms
 

@@ -29,6 +29,10 @@ PROPERTY = "editverdict-rule"
 """User property of a test's reports: verdict of the case and its rows per verdict, as JSON."""
 
 
+REACH = "editverdict-reach"
+"""User property of a test's reports: ``[table, line, column, whether it is determined]`` of each cell, as JSON."""
+
+
 class TableInconsistent(AssertionError):
     """Two printed statements cannot both hold."""
 
@@ -92,7 +96,7 @@ class Holding:
 @pytest.fixture
 def audited(request: pytest.FixtureRequest) -> Holding:
     """Hold the rule of this test against its tables, and keep what came of it."""
-    from editverdict.ledger.audit import run_case
+    from editverdict.ledger.audit import bound_cells, run_case, seen_cells
     from editverdict.ledger.records import broken_record, record_of
 
     ledger, cases = _ledger(request.config)
@@ -100,10 +104,12 @@ def audited(request: pytest.FixtureRequest) -> Holding:
     try:
         found = run_case(case, ledger)
     except Exception as error:
-        _keep(request.node, broken_record(case, f"{type(error).__name__}: {error}"))
+        _keep(request.node, broken_record(case, ledger, f"{type(error).__name__}: {error}"))
         raise
     request.node.stash[AUDITED] = found
-    _keep(request.node, record_of(found))
+    bound = bound_cells([found])
+    request.node.user_properties.append((REACH, json.dumps([[*at, at in bound] for at in sorted(seen_cells([found]))])))
+    _keep(request.node, record_of(found, ledger))
     return Holding(found)
 
 
@@ -143,20 +149,27 @@ class Counts:
     def __init__(self) -> None:
         self.cases: Counter[str] = Counter()
         self.rows: Counter[str] = Counter()
+        self.seen: dict[tuple[int, int, str], bool] = {}
+        """Place of each number that some rule looked at, and whether one determines it."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a case once: its property is there from the set-up on."""
-        found = dict(report.user_properties).get(PROPERTY) if report.when == "setup" else None
-        if found is not None:
-            verdict, rows = json.loads(str(found))
+        properties = dict(report.user_properties) if report.when == "setup" else {}
+        if PROPERTY in properties:
+            verdict, rows = json.loads(str(properties[PROPERTY]))
             self.cases[verdict] += 1
             self.rows.update(rows)
+        for table, line, column, bound in json.loads(str(properties.get(REACH, "[]"))):
+            at = table, line, column
+            self.seen[at] = bound or self.seen.get(at, False)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say how many rules hold, and how many printed rows they looked at."""
         if not self.cases:
             return
+        from editverdict.ledger.audit import reach_of
         from editverdict.ledger.records import ORDER
+        from editverdict.ledger.report import reach_sentence
 
         def said(counts: Counter[str]) -> str:
             return ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict])
@@ -164,6 +177,9 @@ class Counts:
         write = terminalreporter.write_line
         write(f"the paper's ledger: {self.cases.total()} rules with their tables: {said(self.cases)}")
         write(f"the paper's ledger: {self.rows.total()} checks of printed numbers: {said(self.rows)}")
+        ledger, _ = _ledger(terminalreporter.config)
+        columns = reach_of(ledger, self.seen, {at for at, bound in self.seen.items() if bound})
+        write(f"the paper's ledger: {reach_sentence(columns)}")
 
 
 def pytest_configure(config: pytest.Config) -> None:

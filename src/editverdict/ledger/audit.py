@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from editverdict.ledger.findings import Finding, Verdict, counted, worst
@@ -64,20 +64,22 @@ def cases_of(rules: Sequence[Rule], ledger: Ledger) -> list[Case]:
     return found
 
 
+class NoRow(ValueError):
+    """A rule finds no row that it is about: it would hold of nothing."""
+
+
 def run_case(case: Case, ledger: Ledger) -> Audited:
     """Hold the rule against the tables.
 
     Raises
     ------
-    ValueError
+    NoRow
         The rule finds no row that it is about: it would hold of nothing.
     """
     scope = Scope(ledger, case.rule.spec, case.rule.settings, case.tables)
     findings = tuple(case.rule.run(scope))
     if not findings:
-        raise ValueError(
-            f"{case.rule.place}: rule '{case.rule.spec.id}' finds no row in {case.subject} that it is about"
-        )
+        raise NoRow(f"{case.rule.place}: rule '{case.rule.spec.id}' finds no row in {case.subject} that it is about")
     return Audited(case, findings)
 
 
@@ -105,6 +107,8 @@ def audit_foreign(rules: Sequence[Rule], ledger: Ledger) -> tuple[list[Audited],
             idle.append(Idle(case, f"the tables have no {error.args[0]!r}"))
         except ArithmeticError as error:
             idle.append(Idle(case, f"cannot be computed: {error}"))
+        except NoRow:
+            idle.append(Idle(case, f"no row in {case.subject} that it is about"))
         except ValueError as error:
             idle.append(Idle(case, str(error)))
     return held, idle
@@ -137,8 +141,18 @@ class Reach:
 
 def coverage(ledger: Ledger, audited: Sequence[Audited]) -> list[Reach]:
     """Reach of the rules, column by column."""
-    seen = {place(cell) for one in audited for finding in one.findings for cell in finding.cells}
-    bound = bound_cells(audited)
+    return reach_of(ledger, seen_cells(audited), bound_cells(audited))
+
+
+def seen_cells(audited: Sequence[Audited]) -> set[tuple[int, int, str]]:
+    """Places of the cells that some rule looks at."""
+    return {place(cell) for one in audited for finding in one.findings for cell in finding.cells}
+
+
+def reach_of(
+    ledger: Ledger, seen: Collection[tuple[int, int, str]], bound: Collection[tuple[int, int, str]]
+) -> list[Reach]:
+    """Reach, column by column, of rules that look at some places and determine some of them."""
     found = []
     for number, table in ledger.tables.items():
         for column in table.spec.columns:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from editverdict.ledger.audit import Audited, Case, bound_cells, cases_of, place, run_case
+from editverdict.ledger.audit import Audited, Case, NoRow, bound_cells, cases_of, coverage, place, run_case
 from editverdict.ledger.findings import VERDICTS, Finding, Verdict
 from editverdict.ledger.rules import Rule
 from editverdict.ledger.tables import Cell, Ledger, Line, Table
@@ -160,7 +160,8 @@ class _Baseline:
 class Watch:
     """Rules over tables, run once; asked about a planted error they run again only where it can matter.
 
-    Rules that find no row to be about are left out, as in an audit of tables of others.
+    Rules that find no row to be about are left out, as in an audit of tables of others; any other error of a rule gets
+    out, so that a rule that breaks does not vanish from the rates.
     """
 
     def __init__(self, rules: Sequence[Rule], ledger: Ledger) -> None:
@@ -194,18 +195,21 @@ class Watch:
 def _baseline(case: Case, ledger: Ledger) -> _Baseline | None:
     tables = _Read(ledger.tables)
     try:
-        audited = run_case(case, Ledger(tables, ledger.folder))
-    except (KeyError, ValueError, ArithmeticError):
+        audited = run_case(case, Ledger(tables, ledger.folder, ledger.shapes))
+    except NoRow:
         return None
     bound = frozenset(bound_cells([audited]))
     return _Baseline(audited, frozenset(tables.seen | set(case.tables)), bound)
 
 
 def _again(case: Case, ledger: Ledger) -> tuple[Finding, ...]:
-    """Findings on changed tables; none if the rule no longer finds a row that it is about, or cannot compute."""
+    """Findings on changed tables; none if the rule no longer finds a row that it is about, or cannot compute.
+
+    A rule that cannot compute with a wrong number counts as one that does not notice it.
+    """
     try:
         return run_case(case, ledger).findings
-    except (KeyError, ValueError, ArithmeticError):
+    except (NoRow, ArithmeticError):
         return ()
 
 
@@ -230,6 +234,16 @@ def worse(before: Audited, after: Sequence[Finding], places: Collection[Place]) 
 
 
 # --------------------------------------------------------------------------- rates
+def covered(ledger: Ledger, audited: Sequence[Audited], at_least: float = 0.0) -> list[Cell]:
+    """All numbers of the columns that rules determine in part, and of which at least this share is determined."""
+    columns = {
+        (one.table, one.column)
+        for one in coverage(ledger, audited)
+        if one.bound and one.bound >= at_least * one.numbers
+    }
+    return [cell for cell in ledger.cells if cell.number and (cell.table, cell.column) in columns]
+
+
 @dataclass(frozen=True)
 class Trial:
     """One planted error and whether it was noticed."""

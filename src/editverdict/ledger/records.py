@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from editverdict.ledger.audit import Audited, Case
 from editverdict.ledger.findings import VERDICTS, Verdict, counted
+from editverdict.ledger.tables import Ledger
 
 FILE = "consistency.jsonl"
 """Name of the file in a run folder."""
@@ -69,6 +70,8 @@ class CaseRecord(_Part):
     why: str = ""
     source: str = ""
     tables: tuple[int, ...]
+    evidences: dict[int, tuple[str, ...]] = {}
+    """Table -> claims that the paper rests on it, for those of its tables on which any rests."""
     verdict: Held
     summary: str
     """One sentence: counts, and the first of the worst rows; of a broken case what broke."""
@@ -78,18 +81,20 @@ class CaseRecord(_Part):
     """The rows that are not consistent, in the rule's order."""
 
 
-def _head(case: Case) -> dict[str, object]:
+def _head(case: Case, ledger: Ledger) -> dict[str, object]:
     spec = case.rule.spec
+    claims = {number: ledger[number].spec.evidences for number in case.tables if number in ledger}
     named = {name: getattr(spec, name) for name in ("kind", "family", "statement", "why", "source")}
-    return {"case": case.id, "rule": spec.id, **named, "tables": case.tables}
+    evidences = {number: names for number, names in claims.items() if names}
+    return {"case": case.id, "rule": spec.id, **named, "tables": case.tables, "evidences": evidences}
 
 
-def record_of(audited: Audited) -> CaseRecord:
-    """The record of a case."""
+def record_of(audited: Audited, ledger: Ledger) -> CaseRecord:
+    """The record of a case over these tables."""
     findings = [FindingRecord(**one.record()) for one in audited.findings if one.verdict != "consistent"]
     return CaseRecord.model_validate(
         {
-            **_head(audited.case),
+            **_head(audited.case, ledger),
             "verdict": audited.verdict,
             "summary": audited.summary,
             "counts": counted(audited.findings),
@@ -98,9 +103,9 @@ def record_of(audited: Audited) -> CaseRecord:
     )
 
 
-def broken_record(case: Case, reason: str) -> CaseRecord:
+def broken_record(case: Case, ledger: Ledger, reason: str) -> CaseRecord:
     """The record of a case that could not be held against its tables."""
-    return CaseRecord.model_validate({**_head(case), "verdict": "broken", "summary": reason})
+    return CaseRecord.model_validate({**_head(case, ledger), "verdict": "broken", "summary": reason})
 
 
 def read_records(path: Path) -> tuple[CaseRecord, ...]:

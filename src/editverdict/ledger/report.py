@@ -23,13 +23,22 @@ def report_lines(
     rules = {one.case.rule.spec.id for one in audited}
     yield f"{len(ledger.tables)} tables, {len(audited)} cases of {len(rules)} rules: {said}"
     if idle:
-        names = ", ".join(one.case.id for one in idle)
-        yield f"{len(idle)} cases are not held, for want of rows or columns, or of numbers to compute with: {names}"
+        yield f"{len(idle)} cases are not held:"
+        yield from (f"not held: {one.case.id}: {one.why}" for one in idle)
     columns = coverage(ledger, audited)
-    bare = [one for one in columns if one.seen == 0]
-    yield f"{len(columns)} columns of numbers, {len(bare)} that no rule reaches"
+    yield reach_sentence(columns)
     if reach:
         yield from reach_lines(columns)
+
+
+def reach_sentence(columns: Sequence[Reach]) -> str:
+    """How far the rules reach: columns without any, numbers looked at, numbers determined."""
+    numbers, seen, bound = (sum(getattr(one, what) for one in columns) for what in ("numbers", "seen", "bound"))
+    bare, partly = sum(one.seen == 0 for one in columns), sum(one.bound > 0 for one in columns)
+    return (
+        f"{len(columns)} columns of numbers, {bare} that no rule reaches; of {numbers} numbers rules look at {seen} "
+        f"and determine {bound} (in {partly} columns) up to rounding"
+    )
 
 
 def reach_lines(columns: Sequence[Reach]) -> Iterator[str]:

@@ -155,6 +155,8 @@ class Ledger:
 
     tables: Mapping[int, Table]
     folder: Path
+    shapes: Mapping[int, TableSpec] = field(default_factory=dict, repr=False)
+    """All tables that the index describes, those included whose file is not there."""
 
     def __contains__(self, number: int) -> bool:
         return number in self.tables
@@ -180,7 +182,7 @@ class Ledger:
             else table
             for number, table in self.tables.items()
         }
-        return Ledger(tables, self.folder)
+        return Ledger(tables, self.folder, self.shapes)
 
 
 def _changed(line: Line, changes: Mapping[tuple[int, int, str], str]) -> Line:
@@ -211,12 +213,14 @@ def read_ledger(folder: Path, shapes: Path | None = None) -> Ledger:
     problems = list(document.problems)
     entries = items_of(document, "tables", problems)
     tables: dict[int, Table] = {}
+    described: dict[int, TableSpec] = {}
     for number in range(entries):
         spec, faults = validate(TableSpec, document, ("tables", number))
         problems += faults
         if not isinstance(spec, TableSpec):
             continue
         path = _file_of(folder, spec)
+        described.setdefault(spec.table, spec)
         if spec.table in tables:
             found = f"Table {spec.table} a second time"
             problems.append(document.problem(("tables", number, "table"), expected="every number once", found=found))
@@ -228,7 +232,7 @@ def read_ledger(folder: Path, shapes: Path | None = None) -> Ledger:
         )
     if problems:
         raise SpecError(problems)
-    return Ledger(dict(sorted(tables.items())), folder)
+    return Ledger(dict(sorted(tables.items())), folder, described)
 
 
 def items_of(document: Document, name: str, problems: list[SpecProblem]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from editverdict.ledger.records import CaseRecord, FindingRecord
 from editverdict.reporting.cards import code, table, text
 
@@ -20,6 +22,17 @@ def title(record: CaseRecord) -> str:
 def tables_text(tables: tuple[int, ...]) -> str:
     """``Table 3`` or ``Tables 2, 25``."""
     return f"Table{'s' if len(tables) > 1 else ''} {', '.join(map(str, tables))}"
+
+
+def runs_text(numbers: Sequence[int]) -> str:
+    """Numbers with runs drawn together: ``3, 29-32``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def labels(record: CaseRecord) -> list[tuple[str, str]]:

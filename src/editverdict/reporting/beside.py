@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from editverdict.inference.replication import Beside, beside, closest
 from editverdict.inference.rows import PaperNumber, Row
@@ -58,15 +59,24 @@ def replication_brief(row: Row) -> str:
 
 
 def short_text(row: Row) -> str:
-    """For narrow places, e.g. ``paper 0.274 (T16), not comparable`` or ``paper 0.793 (T5), distance 1.3``."""
+    """For narrow places: ``paper 0.793 (T5), distance 1.3``, or ``paper 0.274 (T16), not comparable: model (+2)``.
+
+    The first reason up to its first colon or bracket, and how many more there are.
+    """
     one = closest(row)
     if one is None:
         return "paper: no number"
     head = f"paper {number(one.printed.value)} (T{one.printed.table})"
     if not one.comparable:
-        return f"{head}, not comparable"
+        return f"{head}, not comparable: {_why_briefly(one)}"
     far = one.distance
     return head if far is None else f"{head}, distance {number(far, 2)}"
+
+
+def _why_briefly(one: Beside) -> str:
+    first, *more = (*one.setting, *one.definition) or (one.why,)
+    brief = re.split(r"[:;(]", first, maxsplit=1)[0].strip()
+    return brief + (f" (+{len(more)})" if more else "")
 
 
 def beside_rows(row: Row) -> list[tuple[str, str, str, str, str]]:

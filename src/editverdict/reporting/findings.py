@@ -10,6 +10,7 @@ from editverdict.inference.rows import ClaimVerdict, Row
 from editverdict.ledger.records import CaseRecord
 from editverdict.reporting.beside import paper_text, replication_text
 from editverdict.reporting.formatting import headline, number
+from editverdict.reporting.ledger_claims import ClaimTables, by_claim
 from editverdict.reporting.ledger_section import ledger_markdown
 
 _GROUPS = (
@@ -57,12 +58,13 @@ def _case(row: Row) -> str:
     return f"{said}\n    - {_line(beside)}" if beside else said
 
 
-def _claim(claim: ClaimVerdict, rows: Sequence[Row]) -> list[str]:
+def _claim(claim: ClaimVerdict, rows: Sequence[Row], tables: ClaimTables | None) -> list[str]:
     own = [row for row in rows if row.claim == claim.claim]
     kind = "" if claim.kind == "claim" else f" ({claim.kind})"
     general = f" *{_line(claim.generality)}.*" if claim.generality else ""
     lines = [f"- `{claim.claim}`{kind}: {_line(claim.statement)}{general}"]
-    return lines + ([_case(row) for row in own] or [f"  - {_line(_bare(claim.reason))}"])
+    lines += [_case(row) for row in own] or [f"  - {_line(_bare(claim.reason))}"]
+    return [*lines, f"  - {_line(str(tables))}"] if tables else lines
 
 
 def _stands_on(manifest: Mapping[str, Any]) -> list[str]:
@@ -98,10 +100,11 @@ def findings_markdown(
         Markdown.
     """
     text = [f"# Findings of a run of profile `{manifest.get('profile', 'unknown')}`", "", _line(headline(claims)), ""]
+    states = by_claim(ledger)
     for verdict, title, meaning in _GROUPS:
         own = [claim for claim in claims if claim.verdict == verdict]
         if own:
             text += [f"## {title} ({len(own)})", "", meaning, ""]
-            text += [line for claim in own for line in _claim(claim, rows)] + [""]
+            text += [line for claim in own for line in _claim(claim, rows, states.get(claim.claim))] + [""]
     text += ledger_markdown(ledger, _line)
     return "\n".join([*text, "## What this stands on", "", *_stands_on(manifest)]) + "\n"

@@ -22,6 +22,7 @@ from editverdict.reporting.formatting import (
     seconds,
     units,
 )
+from editverdict.reporting.ledger_claims import by_claim
 from editverdict.reporting.markup import Html, anchor, badge, code, esc, facts, fold, join, small, table, tag
 from editverdict.reporting.plots import render_svg
 from editverdict.reporting.run import Run, RunFolderError, load_evidence
@@ -187,6 +188,8 @@ def claim_article(run: Run, claim: ClaimVerdict, number_: int) -> Html:
         tag("p", claim.reason, css="reason") if [row.reason for row in rows] != [claim.reason] else "",
         tag("p", join([Html("Stands on: "), esc_join(stands)]), css="small") if any(stands) else "",
     ]
+    if tables := by_claim(run.ledger).get(claim.claim):
+        parts.append(tag("p", str(tables), css="small"))
     if claim.missing:
         parts.append(tag("p", f"Planned but missing: {', '.join(claim.missing)}", css="bad"))
     if not rows:

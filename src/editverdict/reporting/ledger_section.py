@@ -16,8 +16,9 @@ from editverdict.ledger.records import (
     rows_by_verdict,
     worst_first,
 )
-from editverdict.reporting.allure_ledger import counts_text, finding_cells, tables_text
+from editverdict.reporting.allure_ledger import counts_text, finding_cells, runs_text, tables_text
 from editverdict.reporting.formatting import Look
+from editverdict.reporting.ledger_claims import by_claim
 from editverdict.reporting.markup import Html, anchor, code, fold, join, small, table, tag
 
 SHOWN = 12
@@ -68,7 +69,7 @@ def _families(records: Sequence[CaseRecord]) -> Html:
     for name, own in sorted(families(records).items(), key=lambda item: -_off(item[1])):
         counts = rows_by_verdict(own)
         tables = sorted({number for one in own for number in one.tables})
-        cells.append([name, len(own), _numbers(tables), *(counts.get(verdict, 0) or "" for verdict in VERDICTS)])
+        cells.append([name, len(own), runs_text(tables), *(counts.get(verdict, 0) or "" for verdict in VERDICTS)])
     total = rows_by_verdict(records)
     cells.append(
         [tag("b", "all"), tag("b", len(records)), "", *(tag("b", total.get(verdict, 0)) for verdict in VERDICTS)]
@@ -81,17 +82,6 @@ def _off(records: Sequence[CaseRecord]) -> int:
     """Rows that cannot hold, or that an artefact explains better."""
     counts = rows_by_verdict(records)
     return counts.get("inconsistent", 0) + counts.get("implausible", 0)
-
-
-def _numbers(tables: Sequence[int]) -> str:
-    """Numbers with runs drawn together: ``3, 29-32``."""
-    runs: list[list[int]] = []
-    for number in tables:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _finding(one: FindingRecord) -> tuple[Any, ...]:
@@ -115,6 +105,20 @@ def _case(record: CaseRecord, opened: bool) -> Html:
     return fold(title, join([made, *notes]), opened)
 
 
+def _claims(records: Sequence[CaseRecord]) -> Html:
+    """The claims whose tables have findings, those with most that cannot hold first."""
+    states = by_claim(records)
+    if not states:
+        return Html("")
+    order = sorted(states.values(), key=lambda one: (-one.counts["inconsistent"], -one.off, one.claim))
+    lines = [(code(one.claim), one.where, one.counted, one.ruled) for one in order]
+    off = sum(one.off > 0 for one in order)
+    title = f"Claim by claim: of {len(order)} claims that rest on these tables, {off} rest on one with such a finding"
+    made = table(("claim", "its tables", "findings in them", "rules with something inconsistent or implausible"), lines)
+    note = "A finding in a table of a claim need not be about the number that the claim rests on: see the finding."
+    return fold(title, join([made, tag("p", note, css="small")]), opened=False)
+
+
 def ledger_html(records: Sequence[CaseRecord]) -> Html:
     """The section; empty if the run did not hold any rule against the tables."""
     if not records:
@@ -124,6 +128,7 @@ def ledger_html(records: Sequence[CaseRecord]) -> Html:
         tag("p", LEAD),
         tag("p", counts_sentence(records)),
         _families(records),
+        _claims(records),
         tag("h4", f"What does not hold, worst first ({len(records) - fine} of {len(records)})"),
         *(_case(record, position < OPENED) for position, record in enumerate(worst_first(records))),
     ]

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from editverdict.cli import main
+from editverdict.ledger.names import _named, misnamed
+from editverdict.ledger.rules import read_rules
+from editverdict.ledger.tables import read_ledger
 
 ROOT = Path(__file__).resolve().parents[3]
 PAPER = ROOT / "specs" / "paper"
@@ -144,7 +147,7 @@ def test_reach_names_columns_that_no_rule_reaches(audit, rules: Path) -> None:
     done = audit(PAPER, "--reach", "--rules", rules)
     summary = next(line for line in done.out.splitlines() if "columns of numbers" in line)
     bare = [line for line in done.out.splitlines() if line.startswith("not reached: Table ")]
-    assert summary.endswith(f"{len(bare)} that no rule reaches")
+    assert f" {len(bare)} that no rule reaches; of " in summary
 
 
 def test_the_folder_of_csv_files_alone_will_do(audit, rules: Path) -> None:
@@ -158,3 +161,62 @@ def test_what_the_paper_says_is_held_against_its_tables_when_asked(audit, tmp_pa
     shutil.copy(PAPER / "tables" / "table_01.csv", tmp_path / "own")
     (plain, asked) = audit(tmp_path / "own"), audit(tmp_path / "own", "--paper")
     assert "caption-sigma-min" not in plain.out and "inconsistent: caption-sigma-min[table-01]" in asked.out
+
+
+# --------------------------------------------------------------------------- nothing goes by in silence
+def own_rules(tmp_path: Path, text: str) -> Path:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[rel, gen, loc]", "[rel, genn, loc]", ["settings.of", "'genn'", "did you mean 'gen'?"]),
+        ("equals: avg", "equals: average", ["settings.equals", "'average'"]),
+        ("tables: [3]", "tables: [93]", ["tables", "'93'"]),
+        ("tables: [3]", "tables: [3]\n    where: {methd: [ROME]}", ["where", "'methd'", "did you mean 'method'?"]),
+    ],
+)
+def test_misspelt_names_in_own_rules(audit, tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+    folder = table_3(tmp_path / "own", "single,ROME,10.00,20.00,30.00,40.00,20.00")
+    done = audit(folder, "--rules", own_rules(tmp_path, OWN_RULE.replace(old, new)))
+    assert done.code == 2 and "mine.yaml" in done.err and all(word in done.err for word in words), done.err
+
+
+def test_rules_that_find_no_row_are_named_with_the_reason(audit, tmp_path: Path) -> None:
+    folder = table_3(tmp_path / "own", "single,ROME,10.00,20.00,30.00,40.00,20.00")
+    two = (
+        OWN_RULE + OWN_RULE.removeprefix("rules:\n").replace("own-average", "of-mend") + "    where: {method: [MEND]}\n"
+    )
+    done = audit(folder, "--rules", own_rules(tmp_path, two))
+    assert done.code == 0 and "1 cases are not held:" in done.out
+    assert "not held: of-mend[table-03]: no row in table-03 that it is about" in done.out
+
+
+def test_if_no_rule_can_be_held_nothing_was_checked(audit, tmp_path: Path) -> None:
+    folder = table_3(tmp_path / "own", "single,ROME,10.00,20.00,30.00,40.00,20.00")
+    done = audit(folder, "--rules", own_rules(tmp_path, OWN_RULE + "    where: {method: [MEND]}\n"))
+    assert done.code == 2 and "nothing was checked" in done.err and "not held: own-average" in done.out
+
+
+def test_a_file_in_a_folder_that_is_not_there(audit, tmp_path: Path, rules: Path) -> None:
+    folder = table_3(tmp_path / "own", "single,ROME,10.00,20.00,30.00,40.00,25.00")
+    done = audit(folder, "--rules", rules, "--json", tmp_path / "x" / "found.json")
+    assert done.code == 2 and "--json" in done.err and "No such file or directory" in done.err
+    assert "Traceback" not in done.err and "1 cases of 1 rules" in done.out
+
+
+def test_files_that_are_not_read_are_named_first_and_last(audit, tmp_path: Path, rules: Path) -> None:
+    folder = table_3(tmp_path / "own", "single,ROME,10.00,20.00,30.00,40.00,25.00")
+    shutil.copy(folder / "table_03.csv", folder / "table_29a.csv")
+    lines = audit(folder, "--rules", rules).out.splitlines()
+    assert lines[0] == lines[-1] == "table_29a.csv: not read, since the index names no such file"
+
+
+def test_our_rules_have_no_misspelt_names() -> None:
+    held = read_rules(ROOT / "specs" / "consistency")
+    assert misnamed(held, read_ledger(PAPER).shapes) == []
+    assert sum(bool(list(_named(rule.settings))) for rule in held) > len(held) / 2

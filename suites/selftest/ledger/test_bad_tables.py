@@ -242,7 +242,7 @@ def test_rule_without_a_row_is_named_and_the_others_are_held(folder: Path) -> No
     (rules / "own.yaml").write_text(RULES + other, encoding="utf-8")
     held, idle = audit_foreign(read_rules(rules), read_ledger(folder))
     assert [one.case.id for one in held] == ["average[table-01]"]
-    assert [one.case.id for one in idle] == ["other[table-01]"] and "finds no row" in idle[0].why
+    assert [one.case.id for one in idle] == ["other[table-01]"] and "no row in table-01 that it is about" in idle[0].why
 
 
 def test_numbers_that_nothing_can_be_computed_from_are_named(tmp_path: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from editverdict.ledger.audit import Audited, audit_foreign, place
-from editverdict.ledger.findings import VERDICTS
+from editverdict.ledger.findings import VERDICTS, Finding
 from editverdict.ledger.planting import (
     BROKEN,
     Planted,
@@ -19,6 +19,7 @@ from editverdict.ledger.planting import (
     changes_of,
     copied,
     corrupt,
+    covered,
     digit_changes,
     planted_at,
     shifted,
@@ -106,6 +107,28 @@ def test_random_errors_in_the_papers_tables_are_noticed(watch: Watch, record_pro
     assert sum(trial.notice is not None for trial in found) >= NOTICED_AT_LEAST * ERRORS, told(found)
 
 
+@pytest.mark.parametrize(
+    ("at_least", "noticed"), [(0.5, NOTICED_AT_LEAST), (0.0, 0.92)], ids=["at least half", "any part"]
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_random_errors_anywhere_in_columns_that_rules_cover(
+    watch: Watch, paper: Ledger, record_property: Record, at_least: float, noticed: float, seed: int
+) -> None:
+    """Determined entries or not: about 98% where at least half of a column is determined, 95% where any part is."""
+    found = trials(watch, ERRORS, seed, covered(paper, watch.audited, at_least))
+    record_property("noticed", told(found))
+    assert sum(trial.notice is not None for trial in found) >= noticed * ERRORS, told(found)
+
+
+def test_a_rule_that_breaks_does_not_vanish(watch: Watch, paper: Ledger) -> None:
+    def breaks(scope: object) -> Iterator[Finding]:
+        raise KeyError("no such column")
+
+    rule = replace(watch.audited[0].case.rule, run=breaks)
+    with pytest.raises(KeyError, match="no such column"):
+        Watch([rule], paper)
+
+
 def test_random_errors_in_consistent_tables_are_noticed(sound: Watch, record_property: Record) -> None:
     found = trials(sound, ERRORS // 2)
     record_property("noticed", told(found))
@@ -123,6 +146,7 @@ CANNOT_HOLD = {
     "subspace-sizes": "the rows are the paper's",
     "same-methods-everywhere": "the rows are the paper's",
     "same-methods-on-benchmarks": "the rows are the paper's",
+    "two-forms-of-the-ratio": "holds two formulas of the paper against each other, whatever the tables are",
 }
 """Rules about what the paper says that no table of its shape can obey, or that quote its numbers."""
 
@@ -156,11 +180,14 @@ def test_no_false_alarm(sound: Watch) -> None:
     }
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_no_false_alarm_with_another_seed(paper: Ledger, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_no_false_alarm_with_another_seed(paper: Ledger, record_property: Record, seed: int) -> None:
+    """Seeds as they come. A rule on coincidences may raise one alarm, since chance does; no other rule may."""
     rules = [rule for rule in read_rules(ROOT / "specs" / "consistency") if rule.spec.id not in CANNOT_HOLD]
     held, _ = audit_foreign(rules, consistent(paper, seed))
-    assert alarms(held) == []
+    chance = alarms([one for one in held if one.case.rule.spec.kind == "copied"])
+    record_property("alarms by chance", "\n".join(chance))
+    assert alarms([one for one in held if one.case.rule.spec.kind != "copied"]) == [] and len(chance) <= 1
 
 
 # --------------------------------------------------------------------------- errors with a name

@@ -33,7 +33,7 @@ def paper() -> Ledger:
 def averages(ledger: Ledger, table: int) -> CaseRecord:
     cases = cases_of(read_rules(SPECS / "consistency"), ledger)
     case = next(c for c in cases if c.rule.spec.kind == "mean" and c.tables == (table,))
-    return record_of(run_case(case, ledger))
+    return record_of(run_case(case, ledger), ledger)
 
 
 def spoiled(paper: Ledger, table: int, rows: int = 1) -> Ledger:
@@ -52,8 +52,8 @@ def test_rows_that_hold_are_counted_and_others_listed(paper: Ledger) -> None:
     line = paper[29].lines[0]
     assert first.row == line.label and {cell.column for cell in first.cells} == {"rel", "gen", "loc", "port", "avg"}
     assert first.cells[0].keys == dict(line.keys) and first.found == f"{line.cells['avg'].value + 10:.2f}"
-    assert str(first.cells[0]).startswith(f"Table 29, {line.label}, avg: ")
-    assert first.cells[0].brief.startswith("Table 29, avg: ")
+    assert str(first.cells[-1]).startswith(f"Table 29, {line.label}, avg: ")
+    assert first.cells[-1].brief.startswith("Table 29, avg: ")
 
 
 def test_a_file_reads_back_and_the_last_of_a_case_counts(paper: Ledger, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 def test_order_and_sums(paper: Ledger) -> None:
     fine, one, two = averages(paper, 30), averages(spoiled(paper, 29), 29), averages(spoiled(paper, 3, 2), 3)
     case = next(c for c in cases_of(read_rules(SPECS / "consistency"), paper) if c.tables == (31,))
-    broken = broken_record(case, "ValueError: no row")
+    broken = broken_record(case, paper, "ValueError: no row")
     records = [fine, one, two, broken]
     assert worst_first(records) == [broken, two, one]
     assert cases_by_verdict(records) == {"consistent": 1, "inconsistent": 2, "broken": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,11 @@ def test_what_a_session_leaves(tables: Path, tmp_path: Path, workers: tuple[str,
     checks = sum(sum(one.counts.values()) for one in found.values())
     assert f"{checks} checks of printed numbers: {checks - 1} consistent, 1 inconsistent" in output
     assert "INCONSISTENT: " in output
+    reach = re.search(r"ledger: (\d+) columns of numbers, (\d+) that no rule reaches; of (\d+) numbers .* (\d+) and "
+                      r"determine (\d+) \(in (\d+) columns\)", output)  # fmt: skip
+    assert reach is not None
+    # Of five columns in each of three tables the rule reaches all in two; in the third it was broken.
+    assert (reach[1], reach[2], reach[6]) == ("14", "4", "10") and reach[4] == reach[5] and int(reach[5]) >= checks * 5
     shown = [json.loads(path.read_text()) for path in (tmp_path / "allure").glob("*-result.json")]
     states = {}
     for result in shown:

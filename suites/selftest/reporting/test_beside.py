@@ -47,7 +47,7 @@ def test_elsewhere_both_numbers_stand_and_the_reason(row_with: RowFactory) -> No
     row = row_with(**ELSEWHERE)
     assert paper_text(row) == "0.79 (Table 5, Big-8B, median); 1 more"
     assert replication_text(row) == WHY
-    assert short_text(row) == "paper 0.79 (T5), not comparable"
+    assert short_text(row) == "paper 0.79 (T5), not comparable: another model (+1)"
 
 
 def test_without_a_number_there_is_the_reason(row_with: RowFactory) -> None:
