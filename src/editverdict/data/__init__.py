@@ -20,7 +20,16 @@ from editverdict.data.schedules import (
     single,
 )
 from editverdict.data.shapes import save_edits
-from editverdict.data.triples import Complete, Conversion, Triple, convert_event, convert_events, drawn_by, fact_edits
+from editverdict.data.triples import (
+    Complete,
+    Conversion,
+    Triple,
+    convert_event,
+    convert_events,
+    drawn_by,
+    fact_edits,
+    in_sequence,
+)
 from editverdict.data.validate import validate_edits
 from editverdict.data.worldfacts import build_worldfacts
 
@@ -48,6 +57,7 @@ __all__ = [
     "drawn_by",
     "fact_edits",
     "fine_grid",
+    "in_sequence",
     "load_corpus",
     "load_dataset",
     "load_edits",

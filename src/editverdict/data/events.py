@@ -94,7 +94,7 @@ def _probe(question: Json, kind: str, where: str) -> Probe:
 
 def _fact_probe(question: Json, where: str) -> Probe:
     given = question.get("type")
-    if isinstance(given, bool) or given not in _TYPES:
+    if type(given) is not int or given not in _TYPES:
         raise DataError(f"field '{where}.type': expected 0 (stated) or 1 (inferred), found {given!r}")
     found = _probe(question, _TYPES[given], where)
     return found.model_copy(update={"kind": "event-unknown"}) if found.answers[0].lower() == UNKNOWN else found

@@ -92,7 +92,10 @@ def probe_of(entry: object, kind: str, field: str) -> Probe:
     answers = flatten(entry[answer_field], f"{field}.{answer_field}")
     if not answers:
         raise DataError(f"field {field!r}: a probe has no answer")
-    facts = tuple(Fact.model_validate(fact) for fact in entry.get("facts") or ())
+    given = entry.get("facts") or []
+    if not isinstance(given, list):
+        raise DataError(f"field '{field}.facts': expected a list of objects, found {type(given).__name__}")
+    facts = tuple(Fact.model_validate(fact) for fact in given)
     return Probe(prompt=text_of(entry, "prompt"), answers=answers, kind=str(entry.get("kind") or kind), facts=facts)
 
 

@@ -116,11 +116,12 @@ def _knowedit(item: Json) -> Json:
     fields["rephrases"] = rephrases_of(item)
     if not fields["rephrases"]:
         # The data set has no rephrase: prompts with the subject's other names stand in for it, and 'lacks' says so.
-        # They stay among the portability prompts, where the data set's authors put them.
-        new = {answer.casefold() for answer in (fields["target_new"], *fields["target_new_aliases"])}
-        aliases = [probe for probe in fields["portability"] if probe.kind == "alias"]
-        fitting = [probe.prompt for probe in aliases if not new.isdisjoint(a.casefold() for a in probe.answers)]
-        fields["rephrases"] = tuple(dict.fromkeys(prompt for prompt in fitting if prompt != fields["prompt"]))
+        # They stay among the portability prompts, where the data set's authors put them. They ask for the same object,
+        # so what they accept (now and then another name of it) is accepted.
+        aliases = [p for p in fields["portability"] if p.kind == "alias" and p.prompt != fields["prompt"]]
+        names = dict.fromkeys((*fields["target_new_aliases"], *(name for probe in aliases for name in probe.answers)))
+        fields["target_new_aliases"] = tuple(name for name in names if name != fields["target_new"])
+        fields["rephrases"] = tuple(dict.fromkeys(probe.prompt for probe in aliases))
         fields["lacks"] = missing_kinds((), fields["locality"], fields["portability"])
     return fields
 

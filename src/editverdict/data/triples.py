@@ -267,6 +267,26 @@ def fact_edits(record: EditRecord, conversion: Conversion) -> list[EditRecord]:
     ]
 
 
+def in_sequence(records: Sequence[EditRecord], conversions: Sequence[Conversion]) -> list[EditRecord]:
+    """Return what is edited one after the other: each bare event's facts in its place, other records as they are.
+
+    Raises
+    ------
+    DataError
+        When an event has no conversion.
+    """
+    by_event = {conversion.event_id: conversion for conversion in conversions}
+    missing = [record.id for record in records if record.bare_event and record.id not in by_event]
+    if missing:
+        raise DataError(
+            f"no facts were drawn from {len(missing)} event(s): {', '.join(missing[:5])}; see convert_events"
+        )
+    found: list[EditRecord] = []
+    for record in records:
+        found += fact_edits(record, by_event[record.id]) if record.bare_event else [record]
+    return found
+
+
 def drawn_by(conversions: Sequence[Conversion]) -> dict[str, int]:
     """Number of events whose facts each model, or the rule, drew: what a report must say beside every score."""
     counts: dict[str, int] = {}
