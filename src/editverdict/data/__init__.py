@@ -2,7 +2,7 @@
 
 from editverdict.data.chains import chains, single_edits
 from editverdict.data.corpus import corpus_hash, load_corpus
-from editverdict.data.errors import DataError
+from editverdict.data.errors import DataError, DataNotHereError
 from editverdict.data.events import EVENT_KINDS
 from editverdict.data.kinds import PROBE_KINDS, missing_kinds
 from editverdict.data.loaders import LoadedEdits, load_dataset, load_edits
@@ -40,6 +40,7 @@ __all__ = [
     "ConfidenceSplit",
     "Conversion",
     "DataError",
+    "DataNotHereError",
     "EditRecord",
     "Fact",
     "LoadedEdits",

@@ -44,6 +44,17 @@ class LoadedEdits:
         """Number of usable records that lack each kind of probe; ``rephrase``: also those where an alias stands in."""
         return {kind: sum(kind in record.lacks for record in self.records) for kind in PROBE_KINDS}
 
+    def summary(self) -> dict[str, Any]:
+        """Counts of what was read, and the first problems, as JSON values for a run's manifest."""
+        return {
+            "records": len(self.records),
+            "left_out": self.skipped,
+            "problems": list(self.problems[:_SHOWN]),
+            "notes": list(self.notes),
+            "lacking": self.lacking,
+            "rephrases_from_aliases": sum(record.alias_rephrases for record in self.records),
+        }
+
 
 def load_dataset(spec: DatasetSpec, path: Path | None = None, *, cache: Path | None = None) -> LoadedEdits:
     """Load the editing data that a spec names.

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import platformdirs
 from filelock import FileLock
 
-from editverdict.data.errors import DataError
+from editverdict.data.errors import DataError, DataNotHereError
 from editverdict.schema.specs import DatasetSpec, FolderSource, HubFiles, PackagedFile, UrlFile
 from editverdict.store.packaged import OFFLINE_VARIABLE, fetch_packaged, file_sha256, is_offline
 
@@ -38,8 +38,10 @@ def dataset_files(spec: DatasetSpec, path: Path | None = None, cache: Path | Non
 
     Raises
     ------
+    DataNotHereError
+        When a file cannot be fetched.
     DataError
-        When a file is not there, cannot be fetched, or has another sha256 than stated.
+        When a file is not there, or has another sha256 than stated.
     PackageFetchError
         When a packaged file cannot be had.
     """
@@ -102,7 +104,7 @@ def _from_hub(dataset: str, source: HubFiles, name: str) -> Path:
         return Path(hf_hub_download(source.repo, name, revision=source.revision, repo_type="dataset"))
     except Exception as error:
         lines = str(error).strip().splitlines() or ["no message"]
-        raise DataError(
+        raise DataNotHereError(
             f"dataset {dataset!r}: {name!r} of {source.repo!r} (revision {source.revision}) cannot be had from the "
             f"hub: {type(error).__name__}: {lines[0]}. Check names and network. {_overlay(dataset)}"
         ) from error
@@ -117,7 +119,7 @@ def _from_web(dataset: str, source: UrlFile, cache: Path | None) -> Path:
     with FileLock(f"{target}.lock"):
         if not target.exists():
             if is_offline():
-                raise DataError(
+                raise DataNotHereError(
                     f"dataset {dataset!r}: {source.url} is not here yet, and {OFFLINE_VARIABLE} forbids downloads. "
                     f"{_overlay(dataset)}"
                 )
@@ -140,7 +142,7 @@ def _download(dataset: str, source: UrlFile, target: Path) -> None:
         _verify(dataset, source, draft)
         os.replace(draft, target)
     except (OSError, http.client.HTTPException) as error:
-        raise DataError(
+        raise DataNotHereError(
             f"dataset {dataset!r}: {source.url} cannot be fetched: {type(error).__name__}: {error}. {_overlay(dataset)}"
         ) from error
     finally:

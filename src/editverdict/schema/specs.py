@@ -363,7 +363,8 @@ class DatasetSpec(Spec):
     """Editing data."""
 
     id: Identifier
-    format: Literal["worldfacts", "jsonl", "knowedit", "counterfact", "elken"]
+    format: Literal["worldfacts", "jsonl", "knowedit", "counterfact", "elken", "auto"]
+    """``auto``: each record's shape is found by itself."""
     source: DatasetSource | None = None
     """None for data built by code."""
     seed: int = 0

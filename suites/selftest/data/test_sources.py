@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from editverdict.data import DataError, load_dataset
+from editverdict.data import DataError, DataNotHereError, load_dataset
 from editverdict.data.sources import dataset_files
 from editverdict.schema.errors import SpecError
 from editverdict.schema.library import SpecLibrary
@@ -86,19 +86,19 @@ def test_another_checksum_is_refused_whether_fetched_or_kept(address: str, tmp_p
     ],
 )
 def test_a_fetch_that_fails_says_so_and_leaves_nothing(address: str, tmp_path: Path, path: str, said: str) -> None:
-    with pytest.raises(DataError, match=rf"dataset 'far': {address}{path} cannot be fetched: .*{said}"):
+    with pytest.raises(DataNotHereError, match=rf"dataset 'far': {address}{path} cannot be fetched: .*{said}"):
         load_dataset(at(address + path), cache=tmp_path)
     assert [file for file in tmp_path.rglob("*") if file.is_file() and file.suffix != ".lock"] == []
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot be fetched: URLError: .*refused.*Download it by hand"):
+    with pytest.raises(DataNotHereError, match=r"cannot be fetched: URLError: .*refused.*Download it by hand"):
         load_dataset(at("http://127.0.0.1:9/one.json"), cache=tmp_path)
 
 
 CLIENT = """
 import sys
-from editverdict.data import DataError, load_dataset
+from editverdict.data import DataError, DataNotHereError, load_dataset
 from editverdict.schema.specs import DatasetSpec, HubFiles
 source = HubFiles(repo="someone/edits", revision="v1", files=tuple(sys.argv[1:]))
 try:
