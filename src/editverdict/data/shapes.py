@@ -80,7 +80,7 @@ def convert(item: Json, shape: str, identifier: str, source: str) -> EditRecord:
 def _generic(item: Json) -> Json:
     event = item.get("event")
     bare = event is not None and not {"prompt", "target_new"} & set(item)
-    fields = {"subject": text_of(item, "subject")} if bare and "subject" in item else {} if bare else core(item)
+    fields: Json = {"subject": text_of(item, "subject")} if bare and "subject" in item else {} if bare else core(item)
     if event is not None:
         fields["event"] = text_of(item, "event")
     for which in ("target_new_aliases", "target_old_aliases"):

@@ -121,7 +121,7 @@ def hub(address: str, home: Path, *files: str) -> str:
 
 def test_files_on_a_hub_are_read_in_their_order(address: str, folder: Path, tmp_path: Path) -> None:
     before = len(asked(folder))
-    assert hub(address, tmp_path, "part/two.json", "one.json") == "['two.json, line 1', 'one.json, line 1']"
+    assert hub(address, tmp_path, "part/two.json", "one.json") == "['two.json, index 0', 'one.json, index 0']"
     assert "GET /datasets/someone/edits/resolve/v1/part/two.json" in " ".join(asked(folder)[before:])
     said = hub(address, tmp_path, "one.json", "none.json")
     assert said.startswith("DataError: dataset 'hub': 'none.json' of 'someone/edits' (revision v1) cannot be had")

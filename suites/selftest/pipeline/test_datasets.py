@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from editverdict.data import convert_events, in_sequence
+from editverdict.editors.base import EditError
+from editverdict.pipeline.answers import Asked, ask, in_state
+from editverdict.pipeline.edits import steps
 from editverdict.pipeline.runs import manifest
 from editverdict.pipeline.setup import OWN_EDITS, Options, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
@@ -64,3 +68,47 @@ def test_a_users_file_may_have_any_shape(tmp_path: Path) -> None:
     made = make_trial(Options(profile="smoke", store=tmp_path / "store", edits=file), ROOT / "specs")
     loaded = made.loaded(OWN_EDITS)
     assert loaded.problems == () and [len(r.locality) for r in loaded.records] == [1, 0]
+
+
+def elken(text: str, subject: str, target: str) -> dict[str, Any]:
+    entity = {"id": "NA", "name": subject}
+    question = {"question": f"What of {subject}?", "subject": entity, "answer": {"name": target, "alias": []}}
+    local = {"question": f"Where is {subject}?", "subject": entity, "answer": {"name": "Ulm", "alias": []}}
+    return {"event": text, "fact": {"qas": [question | {"type": 0}], "local_qas": [local]}}
+
+
+def test_events_are_edited_as_facts_or_kept_as_texts_and_asked_as_events(tmp_path: Path) -> None:
+    """On the toy: weights take the facts, a memory takes the sentences, and the questions are the events' own."""
+    file = tmp_path / "events.json"
+    file.write_text(
+        json.dumps(
+            [
+                elken("Zora Quill founded Harbour Books in Bergen.", "Harbour Books", "Zora Quill"),
+                elken("Bo Lund has left Acme.", "Bo Lund", "Acme"),
+                elken("Ada Zorn moved to Ulm.", "Ada Zorn", "Ulm"),  # the profile's chains are three long
+            ]
+        ),
+        encoding="utf-8",
+    )
+    made, _ = trial(tmp_path, DatasetSpec(id="events", format="elken", source=FolderSource(path=str(file))))
+    model, events = "rehearsal-llama", made.records("events")[:2]
+    facts = in_sequence(events, convert_events(events))
+    assert [fact.part_of for fact in facts] == ["events-00000", "events-00000", "events-00001"]
+    with pytest.raises(EditError, match="record 'events-00000' is an event without prompt"):
+        steps(made, model, "ROME", events)
+    written = steps(made, model, "ROME", facts)
+    kept = steps(made, model, "SCR", events)
+    assert len(written) == 3 and [step.info["statements"] for step in kept] == [[event.event] for event in events]
+    one, two = ask(
+        made,
+        model,
+        [Asked("ROME", tuple(events), written), in_state(made, model, "SCR", "SCR", events, kept)],
+    )
+    for answered in (one, two):
+        assert [(row["edit_id"], row["dimension"], row["kind"]) for row in answered.rows] == [
+            ("events-00000", "loc", "other-relation"),
+            ("events-00000", "port", "event-stated"),
+            ("events-00001", "loc", "other-relation"),
+            ("events-00001", "port", "event-stated"),
+        ]
+    assert one.key != two.key and {row["given"] for row in one.rows} == {None}
