@@ -34,6 +34,8 @@ from editverdict.data.kinds import PROBE_KINDS, missing_kinds
 from editverdict.data.records import EditRecord, Probe
 
 GENERIC_FIELDS = frozenset(EditRecord.model_fields) | {"ground_truth", "rephrase_prompt", "case_id"}
+SPLITS = ("tune", "test")
+"""A record of another split would never be edited."""
 _LOCALITY_GROUPS = {"relation-specificity": "other-relation", "neighborhood": "same-relation"}
 _PORTABILITY_GROUPS = {"subject-aliasing": "alias", "reasoning": "two-hop", "one-hop": "two-hop", "reverse": "inverse"}
 
@@ -92,6 +94,8 @@ def _generic(item: Json) -> Json:
         "portability": probe_list(item, "portability", "other"),
     }
     fields |= {name: item[name] for name in ("relation", "split", "source", "part_of") if item.get(name) is not None}
+    if fields.get("split", "test") not in SPLITS:
+        raise DataError(f"field 'split': expected {' or '.join(map(repr, SPLITS))}, found {fields['split']!r}")
     if "lacks" in item:
         fields["lacks"] = _lacks(item, fields)
     return fields

@@ -117,6 +117,7 @@ def test_a_subject_in_other_letters_is_spelt_as_in_the_prompt(tmp_path: Path) ->
         ({"locality": "x"}, "field 'locality': expected a list of objects, found str"),
         ({"rephrases": {"a": 1}}, "field 'rephrases': expected a text or a list of texts, found dict"),
         ({"relation": 5}, "field 'relation'"),
+        ({"split": "train"}, "field 'split': expected 'tune' or 'test', found 'train'"),
         ({"id": "first"}, "the id 'first' is that of g.jsonl, line 1 too"),
     ],
 )
