@@ -141,14 +141,26 @@ def parse_triples(answer: str, event: str) -> tuple[tuple[Triple, ...], list[str
 
 
 def _json_object(answer: str) -> Any:
-    """Return the first JSON object of a text that has an object's beginning."""
-    decoder, at, reason = json.JSONDecoder(), answer.find("{"), "there is no '{'"
+    """Return the first JSON object of a text that has ``triples``; without one, the first object if it is whole.
+
+    An object inside a broken one is no answer: what is said of it would hide that the answer broke off.
+    """
+    decoder, at = json.JSONDecoder(), answer.find("{")
+    first: Any = None
+    reason = "" if at >= 0 else "there is no '{'"
     while at >= 0:
         try:
-            return decoder.raw_decode(answer, at)[0]
+            found, stop = decoder.raw_decode(answer, at)
         except json.JSONDecodeError as error:
-            reason, at = f"{error.msg} at character {error.pos}", answer.find("{", at + 1)
-    raise DataError(f"expected a JSON object with 'triples', found {answer.strip()[:60]!r} ({reason})")
+            reason, stop = reason or f"{error.msg} at character {error.pos}", at + 1
+        else:
+            if "triples" in found:
+                return found
+            first = found if first is None and not reason else first
+        at = answer.find("{", stop)
+    if first is None:
+        raise DataError(f"expected a JSON object with 'triples', found {answer.strip()[:60]!r} ({reason})")
+    return first
 
 
 def _wrong_with(triple: Triple, event: str) -> Iterator[str]:

@@ -89,6 +89,9 @@ def test_unusable_triples_are_named_and_the_others_kept() -> None:
         ("I cannot do that.", "found 'I cannot do that.'"),
         ('{"triples": [{"subject": "Zo', "expected a JSON object"),
         ("{}", "triples: Field required"),
+        ('{"facts": []} {"more": 1}', "triples: Field required, found .*facts"),
+        # Broken off behind a whole triple: said of the answer, not of the triple that is inside it.
+        (answer(FOUNDED, SEAT)[:-30], r"expected a JSON object with 'triples', found .* \(Unterminated string"),
         ('{"triples": []}', "triples: List should have at least 1 item"),
         ('{"triples": {}}', "triples: Input should be a valid list"),
         ('{"facts": [], "triples": [1]}', "triples.0"),
