@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from editverdict.data.errors import DataError
+from editverdict.data.events import tendency_questions
+from editverdict.data.kinds import PROBE_KINDS
 from editverdict.data.records import EditRecord
 from editverdict.data.shapes import GENERIC_FIELDS, convert, detect_shape
+from editverdict.data.sources import dataset_files
 from editverdict.data.validate import validate_edits
 from editverdict.data.worldfacts import build_worldfacts
-from editverdict.schema.specs import DatasetSpec, FolderSource, PackagedFile
-from editverdict.store.packaged import fetch_packaged
+from editverdict.schema.specs import DatasetSpec
 
-Format = Literal["auto", "jsonl", "knowedit", "counterfact"]
+Format = Literal["auto", "jsonl", "knowedit", "counterfact", "elken"]
 
 _SHOWN = 20
 _EXAMPLE = '{"prompt": "The capital of France is", "subject": "France", "target_new": "Rome"}'
@@ -34,6 +36,24 @@ class LoadedEdits:
     """Number of records that are left out, each with a line in ``problems``."""
     warnings: tuple[str, ...] = ()
     """What the validator finds in the records that are left: reasons not to chain them."""
+    notes: tuple[str, ...] = ()
+    """What is left out on purpose, counted."""
+
+    @property
+    def lacking(self) -> dict[str, int]:
+        """Number of usable records that lack each kind of probe; ``rephrase``: also those where an alias stands in."""
+        return {kind: sum(kind in record.lacks for record in self.records) for kind in PROBE_KINDS}
+
+    def summary(self) -> dict[str, Any]:
+        """Counts of what was read, and the first problems, as JSON values for a run's manifest."""
+        return {
+            "records": len(self.records),
+            "left_out": self.skipped,
+            "problems": list(self.problems[:_SHOWN]),
+            "notes": list(self.notes),
+            "lacking": self.lacking,
+            "rephrases_from_aliases": sum(record.alias_rephrases for record in self.records),
+        }
 
 
 def load_dataset(spec: DatasetSpec, path: Path | None = None, *, cache: Path | None = None) -> LoadedEdits:
@@ -44,14 +64,15 @@ def load_dataset(spec: DatasetSpec, path: Path | None = None, *, cache: Path | N
     spec
         ``worldfacts`` is built by code; any other format is read from ``spec.source``.
     path
-        A file to read instead of the spec's source.
+        A file, or a folder of files, to read instead of the spec's source.
     cache
-        Cache folder for packaged files, see :func:`editverdict.store.packaged.fetch_packaged`.
+        Cache folder for packaged files and web addresses, see :func:`editverdict.data.sources.dataset_files`.
 
     Raises
     ------
     DataError
-        When there is nothing to read, the file is not what its format says, or it has fewer records than ``size``.
+        When there is nothing to read, a file is not what its format says, a file cannot be fetched, or there are fewer
+        records than ``size``.
     PackageFetchError
         When a packaged file cannot be had.
     """
@@ -65,58 +86,78 @@ def load_dataset(spec: DatasetSpec, path: Path | None = None, *, cache: Path | N
                 + "\n  Install the versions of constraints.txt, or take another seed."
             )
         return LoadedEdits(tuple(_first(records, spec)))
-    loaded = load_edits(path if path is not None else _source_file(spec, cache), spec.format)
+    loaded = load_files(dataset_files(spec, path, cache), spec.format)
     records = _first(loaded.records, spec)
-    return LoadedEdits(tuple(records), loaded.problems, loaded.skipped, tuple(validate_edits(records)))
+    return LoadedEdits(tuple(records), loaded.problems, loaded.skipped, tuple(validate_edits(records)), loaded.notes)
 
 
 def load_edits(path: Path, format: Format = "auto") -> LoadedEdits:
-    """Read edits from a file: one JSON object per line, or one JSON array.
+    """Read edits from one file, see `load_files`."""
+    return load_files([path], format)
+
+
+def load_files(paths: Sequence[Path], format: Format = "auto") -> LoadedEdits:
+    """Read edits from files, each with one JSON object per line, or one JSON array.
 
     The shapes are those of :mod:`editverdict.data.shapes`; with ``auto`` each record's shape is recognised by itself.
 
     Returns
     -------
     LoadedEdits
-        Records in file order. A record that cannot be used is in ``problems``, with its line or index.
+        Records in file order. A record that cannot be used is in ``problems``, with its file and line or index.
 
     Raises
     ------
     DataError
-        When the file is missing, empty, not JSON (all bad lines are named), or has no usable record.
+        When a file is missing, empty, not JSON (all bad lines are named), or no record of any file is usable.
     """
-    items = _read_items(path)
-    records: list[EditRecord] = []
-    problems: list[str] = []
-    ids: dict[str, str] = {}
-    skipped = 0
-    for number, (position, item) in enumerate(items):
+    read = _Reading(format)
+    for path in paths:
+        for number, (position, item) in enumerate(_read_items(path)):
+            read.take(path, number, position, item)
+    if not read.records:
+        raise DataError(
+            f"{', '.join(map(str, paths))}: none of {read.skipped} records can be used (format {format!r}):\n  "
+            + _shown(read.problems)
+            + f"\n  Expected objects like {_EXAMPLE}; see the documentation of editverdict.data.shapes."
+        )
+    notes = [f"{read.tendencies} questions about tendencies are left out"] if read.tendencies else []
+    return LoadedEdits(tuple(read.records), tuple(read.problems), read.skipped, notes=tuple(notes))
+
+
+class _Reading:
+    """Records as they are read, over one or more files whose ids must differ."""
+
+    def __init__(self, format: Format) -> None:
+        self.format = format
+        self.records: list[EditRecord] = []
+        self.problems: list[str] = []
+        self.skipped = 0
+        self.tendencies = 0
+        self._ids: dict[str, str] = {}
+
+    def take(self, path: Path, number: int, position: str, item: Any) -> None:
+        """Keep one object as a record, or say what is wrong with it."""
         where = f"{path}, {position}"
         try:
             if not isinstance(item, dict):
                 raise DataError(f"expected an object like {_EXAMPLE}, found {type(item).__name__}")
-            shape = detect_shape(item) if format == "auto" else format
+            shape = detect_shape(item) if self.format == "auto" else self.format
             record = convert(item, shape, f"{path.stem}-{number:05d}", f"{path.name}, {position}")
-            _check(record, ids)
+            _check(record, self._ids)
         except DataError as error:
-            problems.append(f"{where}: left out: {error}")
-            skipped += 1
-            continue
-        ids[record.id] = position
-        problems += [f"{where}: {text}" for text in _ignored_fields(item, shape)]
-        records.append(record)
-    if not records:
-        raise DataError(
-            f"{path}: none of {skipped} records can be used (format {format!r}):\n  "
-            + _shown(problems)
-            + f"\n  Expected objects like {_EXAMPLE}; see the documentation of editverdict.data.shapes."
-        )
-    return LoadedEdits(tuple(records), tuple(problems), skipped)
+            self.problems.append(f"{where}: left out: {error}")
+            self.skipped += 1
+            return
+        self._ids[record.id] = f"{path.name}, {position}"
+        self.problems += [f"{where}: {text}" for text in _ignored_fields(item, shape)]
+        self.tendencies += tendency_questions(item) if shape == "elken" else 0
+        self.records.append(record)
 
 
 # ------------------------------------------------------------------------------------------------------ records
 def _check(record: EditRecord, ids: dict[str, str]) -> None:
-    if record.subject not in record.prompt:
+    if not record.bare_event and record.subject not in record.prompt:
         raise DataError(
             f"the prompt does not contain the subject {record.subject!r}: {record.prompt!r}; "
             "editors find the subject's tokens in the prompt, so spell it there as in 'subject'"
@@ -143,19 +184,6 @@ def _first(records: Iterable[EditRecord], spec: DatasetSpec) -> list[EditRecord]
 
 
 # ------------------------------------------------------------------------------------------------------ files
-def _source_file(spec: DatasetSpec, cache: Path | None) -> Path:
-    source = spec.source
-    if isinstance(source, FolderSource):
-        return Path(source.path).expanduser()
-    if isinstance(source, PackagedFile):
-        return next(iter(fetch_packaged(source, cache).values()))
-    what = "no 'source'" if source is None else f"the hub repository {source.repo!r}, which is not read directly"
-    raise DataError(
-        f"dataset {spec.id!r} ({spec.format}) has {what}; download the file and name it as "
-        "'source: {kind: folder, path: FILE}' or with --edits FILE.jsonl"
-    )
-
-
 def _read_items(path: Path) -> list[tuple[str, Any]]:
     """Return (position, object) pairs of an array or of lines."""
     text = _read_text(path)

@@ -4,11 +4,13 @@
 generic                   ``prompt``, ``subject``, ``target_new``; optional ``id``, ``target_new_aliases``,
                           ``target_old`` (or ``ground_truth``), ``target_old_aliases``, ``relation``, ``rephrases``
                           (a list, or ``rephrase_prompt``), ``locality`` and ``portability`` (lists of objects with
-                          ``prompt``, ``answers`` or ``ground_truth``, ``kind``, ``facts``), ``split``, ``source``
+                          ``prompt``, ``answers`` or ``ground_truth``, ``kind``, ``facts``), ``split``, ``source``,
+                          ``part_of``, ``event`` (alone, without ``prompt`` and ``target_new``, or beside them)
 KnowEdit                  ``locality`` and ``portability`` are objects: group -> list of ``prompt``, ``ground_truth``
 CounterFact (-edit)       ``rephrase_prompt``, ``locality_prompt``, ``locality_ground_truth``
 CounterFact (original)    ``requested_rewrite`` with ``{}`` for the subject, ``paraphrase_prompts``,
                           ``neighborhood_prompts``
+ELKEN                     ``event`` and ``fact``, see :mod:`editverdict.data.events`
 ========================  =====================================================================================
 
 ``ground_truth`` may be a text, a list of texts, or a list of lists of aliases; all of them count as right.
@@ -16,25 +18,32 @@ CounterFact (original)    ``requested_rewrite`` with ``{}`` for the subject, ``p
 
 from __future__ import annotations
 
+import json
+import os
 import re
-from collections.abc import Iterator
-from typing import Any
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from editverdict.data.errors import DataError
-from editverdict.data.kinds import missing_kinds
-from editverdict.data.records import EditRecord, Fact, Probe
-
-Json = dict[str, Any]
+from editverdict.data.events import elken_fields
+from editverdict.data.fields import Json, as_in_prompt, core, flatten, probe_list, probe_of, rephrases_of, text_of
+from editverdict.data.kinds import PROBE_KINDS, missing_kinds
+from editverdict.data.records import EditRecord, Probe
 
 GENERIC_FIELDS = frozenset(EditRecord.model_fields) | {"ground_truth", "rephrase_prompt", "case_id"}
+SPLITS = ("tune", "test")
+"""A record of another split would never be edited."""
 _LOCALITY_GROUPS = {"relation-specificity": "other-relation", "neighborhood": "same-relation"}
 _PORTABILITY_GROUPS = {"subject-aliasing": "alias", "reasoning": "two-hop", "one-hop": "two-hop", "reverse": "inverse"}
 
 
 def detect_shape(item: Json) -> str:
-    """Return ``counterfact``, ``knowedit`` or ``jsonl`` (generic) for one record."""
+    """Return ``counterfact``, ``knowedit``, ``elken`` or ``jsonl`` (generic) for one record."""
+    if "event" in item and isinstance(item.get("fact"), dict):
+        return "elken"
     if "requested_rewrite" in item or "locality_prompt" in item:
         return "counterfact"
     if isinstance(item.get("locality"), dict) or isinstance(item.get("portability"), dict) or "cond" in item:
@@ -50,10 +59,11 @@ def convert(item: Json, shape: str, identifier: str, source: str) -> EditRecord:
     DataError
         When the object lacks a field, or a field has another type than expected.
     """
-    converter = {"jsonl": _generic, "knowedit": _knowedit, "counterfact": _counterfact}[shape]
+    converter = {"jsonl": _generic, "knowedit": _knowedit, "counterfact": _counterfact, "elken": elken_fields}[shape]
     try:
         fields = converter(item)
-        fields["subject"] = _as_in_prompt(fields["subject"], fields["prompt"])
+        if "prompt" in fields:
+            fields["subject"] = as_in_prompt(fields["subject"], fields["prompt"])
         return EditRecord(
             **{
                 "lacks": missing_kinds(fields["rephrases"], fields["locality"], fields["portability"]),
@@ -68,121 +78,55 @@ def convert(item: Json, shape: str, identifier: str, source: str) -> EditRecord:
         raise DataError(f"field {where!r}: {first['msg']}, found {str(first.get('input'))[:60]!r}") from None
 
 
-def flatten(value: object, field: str) -> tuple[str, ...]:
-    """Return the texts of a text, a list of texts or a list of lists of texts, without repetition.
-
-    Raises
-    ------
-    DataError
-        When something else, or an empty text, is found.
-    """
-    texts = list(_leaves(value, field))
-    return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
-
-
-def _leaves(value: object, field: str) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, bool) or value is None or isinstance(value, dict):
-        raise DataError(f"field {field!r}: expected a text or a list of texts, found {type(value).__name__}")
-    elif isinstance(value, int | float):
-        yield str(value)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _leaves(part, field)
-    else:
-        raise DataError(f"field {field!r}: expected a text or a list of texts, found {type(value).__name__}")
-
-
-# ------------------------------------------------------------------------------------------------------ fields
-def _text(item: Json, field: str) -> str:
-    if field not in item:
-        raise DataError(f"field {field!r} is missing (found: {', '.join(sorted(item)) or 'no field'})")
-    value = item[field]
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"field {field!r}: expected a text, found {str(value)[:60]!r} ({type(value).__name__})")
-    return value.strip()
-
-
-def _core(item: Json) -> Json:
-    # A new object may be listed with its aliases, as KnowEdit does with old ones.
-    if "target_new" not in item:
-        raise DataError(f"field 'target_new' is missing (found: {', '.join(sorted(item)) or 'no field'})")
-    new = flatten(item["target_new"], "target_new")
-    old_field = "target_old" if "target_old" in item else "ground_truth"
-    old = flatten(item[old_field], old_field) if item.get(old_field) is not None else ()
-    if not new:
-        raise DataError("field 'target_new' is empty")
-    return {
-        "prompt": _text(item, "prompt"),
-        "subject": _text(item, "subject"),
-        "target_new": new[0],
-        "target_new_aliases": new[1:],
-        "target_old": old[0] if old else None,
-        "target_old_aliases": old[1:],
-    }
-
-
-def _rephrases(item: Json) -> tuple[str, ...]:
-    field = "rephrases" if "rephrases" in item else "rephrase_prompt"
-    value = item.get(field)
-    return () if value is None else flatten(value, field)
-
-
-def _as_in_prompt(subject: str, prompt: str) -> str:
-    """Return the subject as the prompt spells it, which is what an editor looks for."""
-    at = prompt.lower().find(subject.lower())
-    if subject in prompt or at < 0 or len(prompt) != len(prompt.lower()):
-        return subject
-    return prompt[at : at + len(subject)]
-
-
-def _probe(entry: object, kind: str, field: str) -> Probe:
-    if not isinstance(entry, dict):
-        raise DataError(f"field {field!r}: expected objects with 'prompt' and 'answers', found {type(entry).__name__}")
-    answer_field = next((name for name in ("answers", "ground_truth", "answer") if name in entry), None)
-    if answer_field is None:
-        raise DataError(f"field {field!r}: a probe has no 'answers' (found: {', '.join(sorted(map(str, entry)))})")
-    answers = flatten(entry[answer_field], f"{field}.{answer_field}")
-    if not answers:
-        raise DataError(f"field {field!r}: a probe has no answer")
-    facts = tuple(Fact.model_validate(fact) for fact in entry.get("facts") or ())
-    return Probe(prompt=_text(entry, "prompt"), answers=answers, kind=str(entry.get("kind") or kind), facts=facts)
-
-
-def _probe_list(item: Json, field: str, kind: str) -> tuple[Probe, ...]:
-    value = item.get(field) or []
-    if not isinstance(value, list):
-        raise DataError(f"field {field!r}: expected a list of objects, found {type(value).__name__}")
-    return tuple(_probe(entry, kind, field) for entry in value)
-
-
 # ------------------------------------------------------------------------------------------------------ shapes
 def _generic(item: Json) -> Json:
-    fields = _core(item)
+    event = item.get("event")
+    bare = event is not None and not {"prompt", "target_new"} & set(item)
+    fields: Json = {"subject": text_of(item, "subject")} if bare and "subject" in item else {} if bare else core(item)
+    if event is not None:
+        fields["event"] = text_of(item, "event")
     for which in ("target_new_aliases", "target_old_aliases"):
         if item.get(which) is not None:
-            fields[which] = tuple(dict.fromkeys((*fields[which], *flatten(item[which], which))))
+            fields[which] = tuple(dict.fromkeys((*fields.get(which, ()), *flatten(item[which], which))))
     fields |= {
-        "rephrases": _rephrases(item),
-        "locality": _probe_list(item, "locality", "other"),
-        "portability": _probe_list(item, "portability", "other"),
+        "rephrases": rephrases_of(item),
+        "locality": probe_list(item, "locality", "other"),
+        "portability": probe_list(item, "portability", "other"),
     }
-    fields |= {name: item[name] for name in ("relation", "split", "source") if item.get(name) is not None}
+    fields |= {name: item[name] for name in ("relation", "split", "source", "part_of") if item.get(name) is not None}
+    if fields.get("split", "test") not in SPLITS:
+        raise DataError(f"field 'split': expected {' or '.join(map(repr, SPLITS))}, found {fields['split']!r}")
+    if "lacks" in item:
+        fields["lacks"] = _lacks(item, fields)
     return fields
 
 
+def _lacks(item: Json, fields: Json) -> tuple[str, ...]:
+    """What a record says it lacks: what is missing, and the rephrase where an alias stands in for it."""
+    said = flatten(item["lacks"], "lacks")
+    missing = set(missing_kinds(fields["rephrases"], fields["locality"], fields["portability"]))
+    if missing - set(said) or set(said) - missing - {"rephrase"}:
+        raise DataError(
+            f"field 'lacks' says {sorted(said)}, but what is missing is {sorted(missing)}; leave 'lacks' out, it is "
+            "found from the probes"
+        )
+    return tuple(kind for kind in PROBE_KINDS if kind in said)
+
+
 def _knowedit(item: Json) -> Json:
-    fields = _core(item)
+    fields = core(item)
     fields["locality"] = tuple(_grouped(item, "locality", _LOCALITY_GROUPS))
     fields["portability"] = tuple(_grouped(item, "portability", _PORTABILITY_GROUPS))
-    fields["rephrases"] = _rephrases(item)
+    fields["rephrases"] = rephrases_of(item)
     if not fields["rephrases"]:
-        # The data set has no rephrase: the prompt with the subject's other name stands in for it, and 'lacks' says so.
-        # It stays among the portability prompts, where the data set's authors put it.
-        fields["rephrases"] = tuple(probe.prompt for probe in fields["portability"] if probe.kind == "alias")[:1]
-        missing = missing_kinds((), fields["locality"], fields["portability"])
-        fields["lacks"] = missing
+        # The data set has no rephrase: prompts with the subject's other names stand in for it, and 'lacks' says so.
+        # They stay among the portability prompts, where the data set's authors put them. They ask for the same object,
+        # so what they accept (now and then another name of it) is accepted.
+        aliases = [p for p in fields["portability"] if p.kind == "alias" and p.prompt != fields["prompt"]]
+        names = dict.fromkeys((*fields["target_new_aliases"], *(name for probe in aliases for name in probe.answers)))
+        fields["target_new_aliases"] = tuple(name for name in names if name != fields["target_new"])
+        fields["rephrases"] = tuple(dict.fromkeys(probe.prompt for probe in aliases))
+        fields["lacks"] = missing_kinds((), fields["locality"], fields["portability"])
     return fields
 
 
@@ -195,16 +139,16 @@ def _grouped(item: Json, field: str, names: dict[str, str]) -> Iterator[Probe]:
         if not isinstance(entries, list):
             raise DataError(f"field '{field}.{group}': expected a list, found {type(entries).__name__}")
         for entry in entries:
-            yield _probe(entry, names.get(slug, slug), f"{field}.{group}")
+            yield probe_of(entry, names.get(slug, slug), f"{field}.{group}")
 
 
 def _counterfact(item: Json) -> Json:
     if "requested_rewrite" in item:
         return _original_counterfact(item)
-    fields = _core(item)
-    fields["rephrases"] = _rephrases(item)
+    fields = core(item)
+    fields["rephrases"] = rephrases_of(item)
     locality = {"prompt": item.get("locality_prompt"), "ground_truth": item.get("locality_ground_truth")}
-    fields["locality"] = (_probe(locality, "same-relation", "locality_prompt"),) if locality["prompt"] else ()
+    fields["locality"] = (probe_of(locality, "same-relation", "locality_prompt"),) if locality["prompt"] else ()
     fields["portability"] = ()
     return fields
 
@@ -213,11 +157,11 @@ def _original_counterfact(item: Json) -> Json:
     rewrite = item["requested_rewrite"]
     if not isinstance(rewrite, dict):
         raise DataError(f"field 'requested_rewrite': expected an object, found {type(rewrite).__name__}")
-    subject, template = _text(rewrite, "subject"), _text(rewrite, "prompt")
+    subject, template = text_of(rewrite, "subject"), text_of(rewrite, "prompt")
     targets = {}
     for which in ("target_new", "target_true"):
         target = rewrite.get(which)
-        targets[which] = _text(target, "str") if isinstance(target, dict) else _text(rewrite, which)
+        targets[which] = text_of(target, "str") if isinstance(target, dict) else text_of(rewrite, which)
     near = flatten(item.get("neighborhood_prompts") or [], "neighborhood_prompts")
     return {
         "prompt": template.replace("{}", subject),
@@ -230,3 +174,17 @@ def _original_counterfact(item: Json) -> Json:
         "locality": tuple(Probe(prompt=p, answers=(targets["target_true"],), kind="same-relation") for p in near),
         "portability": (),
     }
+
+
+# ------------------------------------------------------------------------------------------------------ writing
+def save_edits(records: Iterable[EditRecord], path: Path) -> None:
+    """Write records in the generic shape, one JSON object per line; reading the file gives equal records.
+
+    The file appears whole or not at all. Fields that a record does not use are left out.
+    """
+    lines = [json.dumps(r.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False) for r in records]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".draft")
+    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(line + "\n" for line in lines)
+    os.replace(draft, path)

@@ -55,8 +55,9 @@ def _old(record: EditRecord) -> tuple[str, ...]:
 
 
 def _own(record: EditRecord) -> Iterator[str]:
-    yield from _prompts(record)
-    yield from _objects(record)
+    if not record.bare_event:
+        yield from _prompts(record)
+        yield from _objects(record)
     for probe in record.locality:
         yield from _locality(record, probe)
     for probe in record.portability:
@@ -92,7 +93,8 @@ def _locality(record: EditRecord, probe: Probe) -> Iterator[str]:
     yield from _given_away(probe, "locality")
     if any_overlap(probe.answers, _new(record)):
         yield f"locality answer {probe.answers[0]!r} is the new object, spill-over would be unseen: {probe.prompt!r}"
-    if probe.kind == "other-relation" and not contains(probe.prompt, record.subject):
+    # An event has several entities, and its locality may be about any of them.
+    if probe.kind == "other-relation" and not record.bare_event and not contains(probe.prompt, record.subject):
         yield f"an other-relation prompt does not name the subject: {probe.prompt!r}"
     if probe.kind == "same-relation":
         if contains(probe.prompt, record.subject):
@@ -136,8 +138,9 @@ def _duplicates(records: Sequence[EditRecord]) -> list[str]:
         if record.id in ids:
             findings.append(f"{record.id}: the id occurs twice")
         ids.setdefault(record.id, record)
-        other = subjects.setdefault(words(record.subject), record)
-        if other is not record:
+        # The facts of one event may share their subject: they are edited together.
+        other = subjects.setdefault(words(record.subject), record) if record.subject else record
+        if other is not record and (record.part_of is None or other.part_of != record.part_of):
             splits = "" if other.split == record.split else f" (splits {other.split!r} and {record.split!r})"
             findings.append(f"{record.id}: the subject {record.subject!r} is edited by {other.id} too{splits}")
     return findings
@@ -147,7 +150,8 @@ def _foreign_subjects(records: Sequence[EditRecord]) -> list[str]:
     """Find edited subjects inside other records' subjects and prompts (an alias that is another's subject, too)."""
     owners: dict[Words, list[EditRecord]] = defaultdict(list)
     for record in records:
-        owners[words(record.subject)].append(record)
+        if record.subject:
+            owners[words(record.subject)].append(record)
     longest = max((len(subject) for subject in owners), default=0)
     findings = []
     for record in records:
@@ -236,7 +240,8 @@ def _contradictions(records: Sequence[EditRecord]) -> list[str]:
     findings = []
     for record in records:
         claims: list[tuple[tuple[Words, ...], str, tuple[str, ...]]]
-        claims = [((words(text),), text, _new(record)) for text in (record.prompt, *record.rephrases)]
+        asked_now = () if record.bare_event else (record.prompt, *record.rephrases)
+        claims = [((words(text),), text, _new(record)) for text in asked_now]
         for probe in (*record.locality, *record.portability):
             claims.append(((words(probe.prompt),), probe.prompt, probe.answers))
             if len(probe.facts) == 1:

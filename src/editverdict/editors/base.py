@@ -64,9 +64,21 @@ def done_edits(state: State) -> int:
     return sum(step.edits for step in state)
 
 
-def new_edits(state: State, records: Sequence[EditRecord]) -> list[EditRecord]:
-    """The records that ``state`` does not hold yet: those to be edited now, together."""
+def new_edits(state: State, records: Sequence[EditRecord], *, events: bool = False) -> list[EditRecord]:
+    """The records that ``state`` does not hold yet: those to be edited now, together.
+
+    Raises
+    ------
+    EditError
+        There are none, or one is a bare event and the method does not say (``events``) that it keeps texts.
+    """
     found = list(records[done_edits(state) :])
+    bare = [record.id for record in found if record.bare_event]
+    if bare and not events:
+        raise EditError(
+            f"record '{bare[0]}' is an event without prompt and target, which only methods that keep texts can take; "
+            "edit the facts that are drawn from it (editverdict.data.triples: convert_event, fact_edits)"
+        )
     if not found:
         raise EditError(f"nothing to edit: the state holds {done_edits(state)} edits, and {len(records)} are given")
     return found

@@ -35,7 +35,7 @@ class NoOp:
 
     def edit(self, loaded: LoadedModel, state: State, records: Sequence[EditRecord], resources: Resources) -> Step:
         """An empty step."""
-        return Step(edits=len(new_edits(state, records)))
+        return Step(edits=len(new_edits(state, records, events=True)))
 
     def install(
         self, loaded: LoadedModel, state: State, records: Sequence[EditRecord], resources: Resources

@@ -98,7 +98,7 @@ class Scr:
 
     def edit(self, loaded: LoadedModel, state: State, records: Sequence[EditRecord], resources: Resources) -> Step:
         """Nothing to compute: the statement is stored as it is, and embedded when the memory is put to use."""
-        new = new_edits(state, records)
+        new = new_edits(state, records, events=True)
         return Step(info={"statements": [record.statement for record in new]}, edits=len(new))
 
     @contextmanager

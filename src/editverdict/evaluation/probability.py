@@ -52,10 +52,13 @@ class ProbabilityScores:
 def comparisons_of(record: EditRecord, *, specificity_kinds: Sequence[str] = SAME_RELATION) -> list[Comparison]:
     """Comparisons of one edit, in the record's order.
 
-    Without an old object there is no efficacy and no paraphrase; a comparison of an object with itself is left out.
+    Without an old object there is no efficacy and no paraphrase; a comparison of an object with itself is left out, and
+    a bare event has no object to compare.
     """
     new = record.target_new
     found: list[Comparison] = []
+    if record.bare_event:
+        return found
     if record.target_old is not None:
         found.append(Comparison(record.id, "efficacy", "prompt", record.prompt, new, record.target_old))
         found += [

@@ -29,10 +29,11 @@ class Question:
 def questions_of(record: EditRecord) -> list[Question]:
     """Questions of one edit: its prompt, rephrases, locality and portability probes, in the record's own order.
 
-    A record that has none of a kind gives no question of that kind; nothing stands in for it.
+    A record that has none of a kind gives no question of that kind; nothing stands in for it. A bare event has no
+    prompt of its own, and so no reliability: the paper's tables of ELKEN have none either.
     """
     target = (record.target_new, *record.target_new_aliases)
-    asked = [Question(record.id, "rel", "prompt", record.prompt, target)]
+    asked = [] if record.bare_event else [Question(record.id, "rel", "prompt", record.prompt, target)]
     asked += [Question(record.id, "gen", "rephrase", text, target) for text in record.rephrases]
     asked += [_of_probe(record.id, "loc", probe) for probe in record.locality]
     asked += [_of_probe(record.id, "port", probe) for probe in record.portability]

@@ -93,7 +93,9 @@ def answering_fields(trial: Trial, method_id: str, model_id: str) -> dict[str, A
 
 def edit_fields(edit: EditRecord) -> dict[str, Any]:
     """What an edit is, for recipes: its probes do not matter to the editors."""
-    return {"prompt": edit.prompt, "subject": edit.subject, "new": edit.target_new, "old": edit.target_old}
+    fact = {"prompt": edit.prompt, "subject": edit.subject, "new": edit.target_new, "old": edit.target_old}
+    # Named only where there is one, so that the keys of facts are what they were.
+    return fact if edit.event is None else fact | {"event": edit.event}
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,18 @@ from typing import Any
 import psutil
 
 from editverdict import __version__
+from editverdict.data.errors import DataError
 from editverdict.inference.claims import claim_verdict, generality_of
 from editverdict.inference.results import append_row, merge_rows
 from editverdict.inference.rows import ClaimVerdict, Row
 from editverdict.pipeline.cases import Judged
 from editverdict.pipeline.matrix import cases_of, planned_claims
 from editverdict.pipeline.measurement import Case
-from editverdict.pipeline.trial import Trial
+from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.schema.library import SpecLibrary
 from editverdict.schema.specs import ProfileSpec
 from editverdict.store import Ledger
+from editverdict.store.packaged import PackageFetchError
 
 PACKAGES = (
     "torch",
@@ -153,6 +155,7 @@ def manifest(trial: Trial, folder: Path, seconds: float | None, rows: Sequence[R
         "methods": list(trial.profile.methods),
         "methods_elsewhere": methods_elsewhere(trial.library, trial.profile),
         "datasets": list(trial.profile.datasets),
+        "data": {name: _data_read(trial, name) for name in trial.profile.datasets},
         "corpus": trial.profile.corpus,
         "judge": trial.profile.judge,
         "protocol": trial.profile.protocol.model_dump(mode="json"),
@@ -176,6 +179,16 @@ def manifest(trial: Trial, folder: Path, seconds: float | None, rows: Sequence[R
         "seconds": seconds,
         "stages": _stages(ledger),
     }
+
+
+def _data_read(trial: Trial, dataset_id: str) -> dict[str, Any]:
+    """What was read of a dataset and what was left out; why not, where it could not be had."""
+    if trial.library.datasets[dataset_id].format == "worldfacts":  # sound by construction, and seconds to build
+        return {"built_by_code": True}
+    try:
+        return trial.loaded(dataset_id).summary()
+    except (NotHere, DataError, PackageFetchError) as error:
+        return {"error": str(error)}
 
 
 def methods_elsewhere(library: SpecLibrary, profile: ProfileSpec) -> dict[str, list[str]]:

@@ -168,7 +168,7 @@ def own_edits(file: Path) -> DatasetSpec:
     """A spec for ``--edits FILE``: its shape is found record by record."""
     if not file.is_file():
         raise UsageError(f"--edits: no file '{file}'; expected JSONL, one edit per line (see docs/data.md)")
-    return DatasetSpec(id=OWN_EDITS, format="jsonl", source=FolderSource(path=str(file.resolve())))
+    return DatasetSpec(id=OWN_EDITS, format="auto", source=FolderSource(path=str(file.resolve())))
 
 
 def easyedit_python(given: Path | None) -> Path | None:

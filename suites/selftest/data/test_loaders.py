@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from editverdict.data import DataError, load_dataset, load_edits
+from editverdict.data import PROBE_KINDS, DataError, EditRecord, Fact, Probe, load_dataset, load_edits, save_edits
 from editverdict.data.loaders import Format
-from editverdict.schema.specs import DatasetSpec, FolderSource, HubSource
+from editverdict.schema.library import SpecLibrary
+from editverdict.schema.specs import DatasetSpec, FolderSource
 
+ROOT = Path(__file__).resolve().parents[3]
 GENERIC: dict[str, Any] = {
     "prompt": "The capital of Freedonia is",
     "subject": "Freedonia",
@@ -115,7 +117,8 @@ def test_a_subject_in_other_letters_is_spelt_as_in_the_prompt(tmp_path: Path) ->
         ({"locality": "x"}, "field 'locality': expected a list of objects, found str"),
         ({"rephrases": {"a": 1}}, "field 'rephrases': expected a text or a list of texts, found dict"),
         ({"relation": 5}, "field 'relation'"),
-        ({"id": "first"}, "the id 'first' is that of line 1 too"),
+        ({"split": "train"}, "field 'split': expected 'tune' or 'test', found 'train'"),
+        ({"id": "first"}, "the id 'first' is that of g.jsonl, line 1 too"),
     ],
 )
 def test_a_bad_record_is_named_and_counted(tmp_path: Path, change: dict[str, Any], said: str) -> None:
@@ -192,9 +195,105 @@ def test_a_dataset_spec_names_a_file(tmp_path: Path) -> None:
     assert any("cannot be proved" in warning for warning in loaded.warnings)
     with pytest.raises(DataError, match="'size' asks for 5 records, found 1"):
         load_dataset(spec.model_copy(update={"size": 5}))
-    with pytest.raises(DataError, match=r"hub repository 'a/b'.*--edits FILE.jsonl"):
-        load_dataset(DatasetSpec(id="hub", format="knowedit", source=HubSource(repo="a/b")))
-    assert len(load_dataset(DatasetSpec(id="hub", format="jsonl"), path).records) == 1
+    with pytest.raises(DataError, match=r"dataset 'none' \(knowedit\) has no 'source'.*--edits FILE"):
+        load_dataset(DatasetSpec(id="none", format="knowedit"))
+    assert len(load_dataset(DatasetSpec(id="none", format="jsonl"), path).records) == 1
+
+
+def test_another_name_of_the_object_under_an_alias_is_accepted(tmp_path: Path) -> None:
+    aliases = [
+        {"prompt": "The trade of A. Z. Zorn is", "ground_truth": [["bread baker", "baker"]]},
+        {"prompt": "The trade of Zorn is", "ground_truth": "pastry cook"},
+        {"prompt": KNOWEDIT["prompt"], "ground_truth": "baker"},
+    ]
+    (record,) = load_edits(
+        write(tmp_path / "k.jsonl", KNOWEDIT | {"portability": {"Subject_Aliasing": aliases}})
+    ).records
+    assert record.rephrases == ("The trade of A. Z. Zorn is", "The trade of Zorn is") and record.alias_rephrases
+    assert record.target_new_aliases == ("bread baker", "pastry cook")
+
+
+def test_records_come_back_from_a_file_as_they_were(tmp_path: Path) -> None:
+    full = EditRecord(
+        id="full",
+        prompt="The capital of Freedonia is",
+        subject="Freedonia",
+        target_new="Quux",
+        target_new_aliases=("Quux City",),
+        target_old="Foo",
+        target_old_aliases=("Foo\u2028Town",),
+        relation="capital",
+        rephrases=("Freedonia is governed from",),
+        locality=(
+            Probe(
+                prompt="S is in", answers=("B", "Bé"), kind="same-relation", facts=(Fact(subject="S", relation="in"),)
+            ),
+            Probe(prompt="The motto of Freedonia is", answers=("Hail",), kind="other-relation"),
+        ),
+        portability=(Probe(prompt="Quux is the capital of", answers=("Freedonia",), kind="inverse"),),
+        lacks=("portability/alias", "portability/two-hop"),
+        split="tune",
+        source="somewhere",
+        part_of="event-1",
+    )
+    read = load_edits(write(tmp_path / "all.jsonl", GENERIC, KNOWEDIT, COUNTERFACT, ORIGINAL)).records
+    records = (full, *read)
+    save_edits(records, tmp_path / "deep" / "copy.jsonl")
+    again = load_edits(tmp_path / "deep" / "copy.jsonl")
+    assert again.records == records and again.problems == ()
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["copy.jsonl"]
+
+
+def test_what_a_record_says_it_lacks_must_be_missing(tmp_path: Path) -> None:
+    path = write(tmp_path / "g.jsonl", GENERIC, GENERIC | {"lacks": ["rephrase"]})
+    loaded = load_edits(path)
+    assert loaded.skipped == 1 and "line 2: left out: field 'lacks' says ['rephrase'], but what" in loaded.problems[0]
+    missing = ["locality/other-relation", "portability/alias", "portability/two-hop"]
+    (record,) = load_edits(write(tmp_path / "g.jsonl", GENERIC | {"lacks": ["rephrase", *missing]})).records
+    assert record.lacks == ("rephrase", *missing) and record.alias_rephrases
+
+
+def test_a_folder_is_read_file_by_file(tmp_path: Path) -> None:
+    write(tmp_path / "b.jsonl", GENERIC | {"id": "two"}, GENERIC | {"id": "one"})
+    write(tmp_path / "a.json", GENERIC | {"id": "one"})
+    (tmp_path / "README").write_text("not data", encoding="utf-8")
+    loaded = load_dataset(DatasetSpec(id="mine", format="jsonl", source=FolderSource(path=str(tmp_path))))
+    assert [(r.id, r.source) for r in loaded.records] == [("one", "a.json, line 1"), ("two", "b.jsonl, line 1")]
+    assert loaded.skipped == 1 and "the id 'one' is that of a.json, line 1 too" in loaded.problems[0]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        DataError, match=r"empty: no file that ends with .json or .jsonl in this folder \(found: nothing\)"
+    ):
+        load_dataset(DatasetSpec(id="mine", format="jsonl"), tmp_path / "empty")
+    with pytest.raises(DataError, match=r"c.jsonl: no such file or folder; did you mean 'b.jsonl'\?"):
+        load_dataset(DatasetSpec(id="mine", format="jsonl"), tmp_path / "c.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder", "lacking", "stand_ins"),
+    [
+        ("zsre", "zsre_knowedit", {"rephrase": 0, "locality/other-relation": 0}, 0),
+        ("wikidata-counterfact", "wikidata_counterfact_knowedit", {"rephrase": 100, "portability/alias": 0}, 100),
+        ("elken", "elken", {"rephrase": 100, "portability/two-hop": 100, "locality/other-relation": 0}, 0),
+        ("counterfact", "counterfact", {"rephrase": 0, "locality/same-relation": 0, "portability/alias": 100}, 0),
+    ],
+)
+def test_a_hundred_records_of_each_dataset_of_the_paper_load_from_a_folder(
+    shared: Callable[..., Path], dataset: str, folder: str, lacking: dict[str, int], stand_ins: int
+) -> None:
+    """The specs that ship, with the source overlaid as a user without a hub would."""
+    spec = SpecLibrary.load(ROOT / "specs").datasets[dataset]
+    here = spec.model_copy(update={"source": FolderSource(path=str(shared("data", folder))), "size": 100})
+    loaded = load_dataset(here)
+    assert len(loaded.records) == 100 and loaded.skipped == 0 and loaded.problems == ()
+    assert set(loaded.lacking) == set(PROBE_KINDS)
+    assert {kind: loaded.lacking[kind] for kind in lacking} == lacking
+    # The counts are those of the records, found from their probes.
+    for kind, number in loaded.lacking.items():
+        where, _, name = kind.partition("/")
+        holders = [r for r in loaded.records if any(p.kind == name for p in getattr(r, where, ()))]
+        assert kind == "rephrase" or number == 100 - len(holders)
+    assert sum(record.alias_rephrases for record in loaded.records) == stand_ins
 
 
 @pytest.mark.parametrize(
