@@ -60,8 +60,8 @@ def stored_answers(trial: Trial, rows: Sequence[Row]) -> list[StoredAnswer]:
             found.append(StoredAnswer(artifact.key, row["member"], *key[:3], item))
     if not found:
         raise UsageError(
-            f"no stored answer to judge: the store {trial.store.root} has none of this model and protocol to questions of "
-            f"the run's datasets ({', '.join(datasets) or 'none'}), and {foreign} to other questions; expected the store "
+            f"no stored answer to judge: the store {trial.store.root} has none of this model and protocol to questions "
+            f"of the run's datasets ({', '.join(datasets) or 'none'}), and {foreign} to others; expected the store "
             "and the specs of the run (--store, --specs)"
         )
     return found
