@@ -142,10 +142,7 @@ class OpenAIJudge:
         self._stop.clear()
         share = max(1, self.spec.concurrency // max(self.workers, 1))
         with ThreadPoolExecutor(max_workers=min(share, len(items)), thread_name_prefix="judge") as pool:
-            futures = [
-                pool.submit(keep, number, lambda item=item: self._judge(client, item))  # type: ignore[misc]
-                for number, item in enumerate(items)
-            ]
+            futures = [pool.submit(self._begin, client, item, number, keep) for number, item in enumerate(items)]
             try:
                 wait(futures, return_when=FIRST_EXCEPTION)
             finally:
@@ -154,6 +151,16 @@ class OpenAIJudge:
                 for future in futures:
                     future.cancel()
         return _results(futures)
+
+    def _begin(self, client: OpenAI, item: Item, number: int, keep: Keep) -> Judgement:
+        """Judge and keep one answer, unless another has failed."""
+        if self._stop.is_set():
+            raise _Stopped(self._told("not begun because another request failed"))
+        try:
+            return keep(number, lambda: self._judge(client, item))
+        except BaseException:
+            self._stop.set()
+            raise
 
     # ------------------------------------------------------------------ one answer
     def _judge(self, client: OpenAI, item: Item) -> Judgement:

@@ -46,8 +46,10 @@ def validate(cls: type[Spec], document: Document, where: Where) -> tuple[Spec | 
     named = item.get("format") if isinstance(item, dict) else None
     if isinstance(named, str) and named in variants:
         return _validated(variants[named], document, where)
-    # The other fields are held against the format that is most likely meant.
-    meant = variants[nearest(str(named), variants) or next(iter(variants))]
+    # The other fields are held against the format that is most likely meant, by its name or else by its fields.
+    near = nearest(named, variants) if isinstance(named, str) else None
+    keys = set(item) if isinstance(item, dict) else set()
+    meant = variants[near or max(variants, key=lambda name: len(keys & set(variants[name].model_fields)))]
     about_format = document.field_name((*where, "format"))
     problems = [
         problem
