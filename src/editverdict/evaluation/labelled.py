@@ -8,6 +8,7 @@ skipped: it is an instrument, and one with a faulty part is not used.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 from collections.abc import Sequence
@@ -20,6 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from editverdict.data.errors import DataError
 from editverdict.evaluation.judging import Item
 from editverdict.evaluation.lexical import LexicalJudge
+
+DEALT = 3
+"""Answers to other questions that a question gets per right answer: so many that a judge without a fault is told from
+one that accepts a tenth."""
 
 
 class _Answer(BaseModel):
@@ -105,24 +110,23 @@ def labelled_hash(labelled: Sequence[Labelled]) -> str:
 
 
 def shuffled(labelled: Sequence[Labelled], seed: int = 0) -> list[Item]:
-    """Every right answer dealt to another question, where it is wrong: a judge that looks must say no to all of them.
+    """Right answers dealt to other questions, where they are wrong: a judge that looks must say no to all of them.
 
-    An answer is dealt to a question only if none of that question's accepted answers is among its words. Questions to
-    which no answer can be dealt have none.
+    For every right answer its question gets `DEALT` answers to other questions, as far as there are that many. An
+    answer is dealt to a question only if none of that question's accepted answers is among its words.
     """
     right = [one for one in labelled if one.label == "yes"]
     order = list(right)
     random.Random(seed).shuffle(order)
     words = LexicalJudge("contains")
-    dealt = []
+    dealt: dict[Item, None] = {}
     for place, one in enumerate(right):
-        others = [*order[place:], *order[:place]]
-        fitting = (
-            other.item.answer
-            for other in others
+        strange = (
+            replace(one.item, answer=other.item.answer)
+            for other in [*order[place:], *order[:place]]
             if other.question_id != one.question_id and not words.judge(other.item.answer, one.item.accepted)
         )
-        answer = next(fitting, None)
-        if answer is not None:
-            dealt.append(replace(one.item, answer=answer))
-    return list(dict.fromkeys(dealt))
+        fresh = (item for item in strange if item not in dealt)
+        for item in list(itertools.islice(fresh, DEALT)):
+            dealt[item] = None
+    return list(dealt)

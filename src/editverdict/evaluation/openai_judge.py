@@ -213,14 +213,15 @@ class OpenAIJudge:
         import openai
 
         form = _response_format(self.spec)
+        request: dict[str, Any] = {
+            "model": self.spec.model,
+            "messages": messages,
+            "temperature": TEMPERATURE,
+            self.spec.limit_as: self.spec.max_tokens,
+            **({"response_format": form} if form else {}),
+        }
         try:
-            made = client.chat.completions.create(
-                model=self.spec.model,
-                messages=messages,  # type: ignore[arg-type]
-                temperature=TEMPERATURE,
-                **{self.spec.limit_as: self.spec.max_tokens},  # type: ignore[arg-type]
-                **({"response_format": form} if form else {}),  # type: ignore[arg-type]
-            )
+            made = client.chat.completions.create(**request)
         except openai.APITimeoutError:
             raise _Failed(f"silence for {self.spec.timeout_seconds:g} s") from None
         except openai.APIConnectionError as error:

@@ -104,7 +104,8 @@ def kappa_interval(
         return Kappa(None, None, level, len(one), len(names))
     # A cluster enters every draw as its table of counts, so that a draw is a weighted sum of tables.
     tables = np.zeros((len(names), n_categories, n_categories))
-    np.add.at(tables, ([names[c] for c in clusters], one, other), 1.0)
+    for cluster, a, b in zip(clusters, one, other, strict=True):
+        tables[names[cluster], a, b] += 1.0
     generator = np.random.default_rng(seed)
     drawn = []
     for start in range(0, draws, CHUNK):

@@ -91,7 +91,7 @@ def _agreement(labelled: Sequence[Labelled], said: Sequence[Judgement]) -> dict[
         "undecided": len(verdicts) - len(decided),
         "kappa": asdict(kappa),
         "table": {
-            label: {verdict: pairs.count((label, verdict)) for verdict in ("yes", "no", "undecided")}  # type: ignore[arg-type]
+            label: {verdict: pairs.count((label, verdict)) for verdict in ("yes", "no", "undecided")}
             for label in ("yes", "no")
         },
     }
@@ -112,7 +112,9 @@ def _same(first: Sequence[Judgement], second: Sequence[Judgement]) -> dict[str, 
 
 def _control(dealt: Sequence[Item], said: Sequence[Judgement]) -> dict[str, Any]:
     """How often the judge accepts an answer to another question, and whether that is little enough."""
-    accepted = _share(sum(one.verdict == "yes" for one in said), len(said))
+    undecided = sum(one.verdict == "undecided" for one in said)
+    # Of what was decided: a judge that never says anything has not shown that it can say no.
+    accepted = _share(sum(one.verdict == "yes" for one in said), len(said) - undecided)
     low, high = accepted["interval"] or (0.0, 1.0)
     outcome = "ok" if high < LENIENT else "failed" if low > LENIENT else "undecided"
     examples = [
@@ -120,7 +122,6 @@ def _control(dealt: Sequence[Item], said: Sequence[Judgement]) -> dict[str, Any]
         for item, one in zip(dealt, said, strict=True)
         if one.verdict == "yes"
     ]
-    undecided = sum(one.verdict == "undecided" for one in said)
     return {"accepted": accepted, "undecided": undecided, "outcome": outcome, "examples": examples[:5]}
 
 
@@ -144,5 +145,5 @@ def agreement_of(items: Sequence[Item], one: Sequence[Judgement], other: Sequenc
     """How far two judges agree about the same answers; answers to one question are one cluster."""
     verdicts = [[judgement.verdict for judgement in many] for many in (one, other)]
     same = sum(a == b for a, b in zip(*verdicts, strict=True))
-    kappa = kappa_interval(*verdicts, clusters=[item.question for item in items])
+    kappa = kappa_interval(verdicts[0], verdicts[1], [item.question for item in items])
     return {"same": _share(same, len(one)), "kappa": asdict(kappa)}

@@ -11,7 +11,7 @@ from editverdict.reporting.formatting import interval, number, percent
 OUTCOMES = {
     "ok": "holds: the judge looks at the question",
     "failed": "FAILED: nothing that this judge says is evidence",
-    "undecided": "undecided: too few answers, or too many accepted, to tell",
+    "undecided": "undecided: too few answers, or verdicts, to tell",
 }
 SHOWN = 20
 
@@ -55,7 +55,7 @@ def judge_card_markdown(card: Mapping[str, Any]) -> str:
         f"{OUTCOMES[control['outcome']]} (at most {number(card['levels']['lenient'])} may be accepted).",
         table(
             ["", "share", f"{level} interval", "of"],
-            [_line("accepted", control["accepted"])],
+            [_line("accepted, of what was decided", control["accepted"])],
         ),
         _examples(control["examples"], ("question", "accepted", "answer", "reason")),
         "## Where it disagrees with the labels" if card["disagreements"] else "",
