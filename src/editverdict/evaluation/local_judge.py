@@ -26,7 +26,7 @@ from editverdict.evaluation.judge_prompt import (
 from editverdict.evaluation.judging import Item, Judgement, Keep, make_now
 from editverdict.generation.decode import greedy_answers
 from editverdict.generation.protocol import Protocol
-from editverdict.generation.scoring import target_logprobs
+from editverdict.generation.scoring import choice_logprobs
 from editverdict.models.sources import LoadedModel
 from editverdict.schema.specs import AnswerProtocol, LocalJudgeSpec
 
@@ -125,16 +125,16 @@ class LocalJudge:
     def _choose(self, items: Sequence[Item]) -> list[Judgement]:
         completion = self.spec.prompt_form == "completion"
         asked = [f"{RULES}\n\n{CHOICE}\n\n{item_text(item)}\n" + ("\nVerdict:" if completion else "") for item in items]
-        pairs = [(self.protocol.render(text), word) for text in asked for word in WORDS]
-        scores = target_logprobs(
+        scores = choice_logprobs(
             self.loaded.model,
             self.loaded.tokenizer,
-            pairs,
-            batch_size=2 * self.spec.batch_size,
+            [self.protocol.render(text) for text in asked],
+            WORDS,
+            batch_size=self.spec.batch_size,
             add_special_tokens=completion,
         )
         counts = [len(tokens) for tokens in self.protocol.encode(asked)]
-        return [_chosen(yes, no, count) for (yes, no), count in zip(scores.view(-1, 2).tolist(), counts, strict=True)]
+        return [_chosen(yes, no, count) for (yes, no), count in zip(scores.tolist(), counts, strict=True)]
 
 
 def _chosen(yes: float, no: float, tokens: int) -> Judgement:

@@ -83,8 +83,15 @@ def test_a_model_that_writes_nonsense_is_asked_again_and_then_undecided(
     assert judged(trial_with(tmp_path / "store", spec), [WRONG, RIGHT]) == said[::-1]
 
 
-def test_what_this_server_does_not_know_is_told(served: Endpoint, folder: Path) -> None:
-    """It refuses ``response_format``, which the message says how to leave out."""
-    spec = served.spec(str(folder), key_env=None, attempts=2, timeout_seconds=60.0)
-    with pytest.raises(JudgeError, match=r"response_format.*structured: none"):
+def test_a_form_that_the_server_passes_over_is_checked_all_the_same(served: Endpoint, folder: Path) -> None:
+    """It takes ``response_format`` and does nothing with it: what comes back is as free as before."""
+    spec = served.spec(str(folder), key_env=None, max_tokens=16, replies=1, timeout_seconds=60.0)
+    assert spec.structured == "json_schema"
+    (said,) = OpenAIJudge(spec).judge_many([RIGHT])
+    assert said.verdict == "undecided" and said.replies == 1
+
+
+def test_a_model_that_the_server_does_not_have_is_an_error(served: Endpoint) -> None:
+    spec = served.spec("no/such-model", key_env=None, attempts=2, timeout_seconds=60.0)
+    with pytest.raises(JudgeError, match="no/such-model"):
         OpenAIJudge(spec).judge_many([RIGHT])
