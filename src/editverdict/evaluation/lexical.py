@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from editverdict.evaluation.judging import Item, Judgement, Keep, make_now
-from editverdict.schema.specs import JudgeSpec, LexicalJudgeSpec
+from editverdict.schema.judges import LexicalJudgeSpec
+from editverdict.schema.specs import JudgeSpec
 
 JUDGE_VERSION = 1
 """Raised whenever a change below may change a judgement."""

@@ -28,7 +28,8 @@ from editverdict.generation.decode import greedy_answers
 from editverdict.generation.protocol import Protocol
 from editverdict.generation.scoring import choice_logprobs
 from editverdict.models.sources import LoadedModel
-from editverdict.schema.specs import AnswerProtocol, LocalJudgeSpec
+from editverdict.schema.judges import LocalJudgeSpec
+from editverdict.schema.specs import AnswerProtocol
 
 WORDS = ("yes", "no")
 LOCAL_VERSION = 1

@@ -38,7 +38,7 @@ from editverdict.evaluation.judge_prompt import (
     read_reply,
 )
 from editverdict.evaluation.judging import Item, JudgeError, Judgement, JudgeNeeds, Keep, make_now
-from editverdict.schema.specs import OpenAIJudgeSpec
+from editverdict.schema.judges import OpenAIJudgeSpec
 
 if TYPE_CHECKING:
     from openai import OpenAI

@@ -17,7 +17,8 @@ from editverdict.evaluation.local_judge import LocalJudge
 from editverdict.evaluation.openai_judge import OpenAIJudge
 from editverdict.models.sources import load_model
 from editverdict.pipeline.trial import NotHere, Trial
-from editverdict.schema.specs import JudgeSpec, LocalJudgeSpec, OpenAIJudgeSpec
+from editverdict.schema.judges import LocalJudgeSpec, OpenAIJudgeSpec
+from editverdict.schema.specs import JudgeSpec
 from editverdict.store import Clock, Recipe
 
 JUDGEMENT_VERSION = 1

@@ -15,7 +15,7 @@ from typing import Any
 
 from editverdict.evaluation.judging import Item
 from editverdict.evaluation.openai_judge import OpenAIJudge
-from editverdict.schema.specs import OpenAIJudgeSpec
+from editverdict.schema.judges import OpenAIJudgeSpec
 
 SCRIPT = Path(__file__).with_name("judge_server.py")
 VARIABLE = "EDITVERDICT_TEST_KEY"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from editverdict.evaluation.lexical import LexicalJudge, normalise
-from editverdict.schema.specs import LexicalJudgeSpec
+from editverdict.schema.judges import LexicalJudgeSpec
 
 STARTS = LexicalJudge("starts-with")
 CONTAINS = LexicalJudge("contains")

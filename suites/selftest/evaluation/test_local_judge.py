@@ -13,7 +13,7 @@ from editverdict.evaluation.judge_prompt import CHOICE, RULES, item_text
 from editverdict.evaluation.judging import Item, Judgement
 from editverdict.evaluation.local_judge import LocalJudge, _chosen
 from editverdict.generation.decode import Answer
-from editverdict.schema.specs import LocalJudgeSpec
+from editverdict.schema.judges import LocalJudgeSpec
 from suites.selftest.evaluation.endpoint import RIGHT, WRONG
 from suites.selftest.models.toys import assert_untouched, toy
 

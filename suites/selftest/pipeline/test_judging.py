@@ -23,7 +23,7 @@ from editverdict.pipeline import judging
 from editverdict.pipeline.answers import Asked, ask, known_edits
 from editverdict.pipeline.judging import judge_of, judged, judgement_recipe
 from editverdict.pipeline.trial import NotHere, Trial
-from editverdict.schema.specs import LocalJudgeSpec
+from editverdict.schema.judges import LocalJudgeSpec
 from suites.selftest.evaluation.endpoint import KEY, RIGHT, VARIABLE, WRONG, Endpoint, serving
 from suites.selftest.pipeline.judged import MODEL, trial_with
 from suites.selftest.pipeline.sessions import ROOT
