@@ -11,7 +11,7 @@ from suites.selftest.pipeline.judged import trial_with
 
 if __name__ == "__main__":
     from editverdict.pipeline.judging import judged
-    from editverdict.schema.specs import OpenAIJudgeSpec
+    from editverdict.schema.judges import OpenAIJudgeSpec
 
     store, spec, items = sys.argv[1:]
     trial = trial_with(Path(store), OpenAIJudgeSpec.model_validate_json(spec))
