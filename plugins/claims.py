@@ -58,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--models", default="", help="comma-separated model ids in place of the profile's")
     group.addoption("--methods", default="", help="comma-separated method ids in place of the profile's")
     group.addoption("--claims", default="", help="comma-separated claim ids in place of the profile's")
+    group.addoption("--judge", default=None, help="judge of answers in place of the profile's (specs/judges)")
     group.addoption("--device", default="auto", help="auto, cpu or cuda")
     group.addoption(
         "--store", default=None, type=Path, help="folder of the artifact store; default: the user's cache folder"
@@ -105,6 +106,7 @@ def trial_of(config: pytest.Config) -> Trial:
         models=_split(get("--models")),
         methods=_split(get("--methods")),
         claims=_split(get("--claims")),
+        judge=get("--judge"),
         device=get("--device"),
         store=get("--store"),
         specs=tuple(get("--specs")),

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from editverdict.evaluation.lexical import LexicalJudge, normalise
+from editverdict.evaluation.judging import Item, Judge, Judgement
+from editverdict.evaluation.lexical import normalise
 from editverdict.evaluation.questions import DIMENSIONS, Dimension, Question
 from editverdict.generation.decode import Answer
 
 AnswerRow = dict[str, Any]
 """Keys: ``edit_id``, ``dimension``, ``kind``, ``prompt``, ``accepted`` (list), ``answer`` (text as generated),
-``correct`` (bool) and ``same_as_before`` (bool for locality with an answer from before the edit, else None)."""
+``correct`` (bool; None where the judge gave no verdict), ``same_as_before`` (bool for locality with an answer from
+before the edit, else None) and, where a model judged, ``reason`` (its own)."""
 
 Locality = Literal["accuracy", "eq4"]
 
@@ -43,7 +45,7 @@ class Scores:
 def rows_of(
     questions: Sequence[Question],
     answers: Sequence[Answer | str],
-    judge: LexicalJudge,
+    judge: Judge | Sequence[Judgement],
     before: Mapping[str, str] | None = None,
 ) -> list[AnswerRow]:
     """Judge answers.
@@ -52,8 +54,9 @@ def rows_of(
     ----------
     questions, answers
         Of equal length, in the same order.
-    judge : LexicalJudge
-        Decides ``correct``.
+    judge : Judge or sequence of Judgement
+        Decides ``correct``; or what was decided, in the order of the answers. What is undecided counts neither as right
+        nor as wrong: it is left out of scores, and `undecided` counts it.
     before : mapping of str to str, optional
         Prompt -> answer of the unedited model under the same protocol, for Eq. 4. Two answers are the same if their
         normalised words are all equal (two empty ones are); a prompt that is absent gives None.
@@ -61,13 +64,16 @@ def rows_of(
     Raises
     ------
     ValueError
-        If there are not as many answers as questions.
+        If there are not as many answers, or judgements, as questions.
     """
     if len(questions) != len(answers):
         raise ValueError(f"expected one answer per question, found {len(answers)} for {len(questions)} questions")
+    judgements = judge if isinstance(judge, Sequence) else judge.judge_many(items_of(questions, answers))
+    if len(judgements) != len(questions):
+        raise ValueError(f"expected one judgement per question, found {len(judgements)} for {len(questions)} questions")
     rows = []
-    for question, answer in zip(questions, answers, strict=True):
-        text = answer if isinstance(answer, str) else answer.text
+    for question, answer, judgement in zip(questions, answers, judgements, strict=True):
+        text = _text(answer)
         rows.append(
             {
                 "edit_id": question.edit_id,
@@ -76,11 +82,26 @@ def rows_of(
                 "prompt": question.prompt,
                 "accepted": list(question.accepted),
                 "answer": text,
-                "correct": judge.judge(text, question.accepted),
+                "correct": judgement.correct,
                 "same_as_before": _same(question, text, before),
+                **({"reason": judgement.reason} if judgement.replies else {}),
             }
         )
     return rows
+
+
+def items_of(questions: Sequence[Question], answers: Sequence[Answer | str]) -> list[Item]:
+    """What a judge is asked about these answers, in their order."""
+    return [Item(q.prompt, q.accepted, _text(a)) for q, a in zip(questions, answers, strict=True)]
+
+
+def undecided(rows: Iterable[AnswerRow]) -> int:
+    """Count the answers that the judge gave no verdict about."""
+    return sum(row["correct"] is None for row in rows)
+
+
+def _text(answer: Answer | str) -> str:
+    return answer if isinstance(answer, str) else answer.text
 
 
 def _same(question: Question, text: str, before: Mapping[str, str] | None) -> bool | None:

@@ -17,10 +17,12 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from editverdict.evaluation.judging import Item, Judgement, Keep, make_now
+from editverdict.schema.judges import LexicalJudgeSpec
 from editverdict.schema.specs import JudgeSpec
 
 JUDGE_VERSION = 1
@@ -96,14 +98,41 @@ class LexicalJudge:
 
     @classmethod
     def of(cls, spec: JudgeSpec) -> LexicalJudge:
-        """Return the judge that a spec describes."""
+        """Return the judge that a spec describes.
+
+        Raises
+        ------
+        ValueError
+            The spec is that of a judge of another format.
+        """
+        if not isinstance(spec, LexicalJudgeSpec):
+            raise ValueError(f"judge '{spec.id}': expected format 'lexical', found '{spec.format}'")
         return cls(spec.rule)
+
+    def fields(self) -> dict[str, Any]:
+        """The rule and the version of the normalisation."""
+        return {"format": "lexical", "rule": self.rule, "version": JUDGE_VERSION}
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits over the rule and the version of the normalisation."""
-        state = json.dumps({"format": "lexical", "rule": self.rule, "version": JUDGE_VERSION}, sort_keys=True)
-        return hashlib.sha256(state.encode()).hexdigest()[:16]
+        """16 hexadecimal digits over the fields."""
+        return hashlib.sha256(json.dumps(self.fields(), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def reads(self) -> bool:
+        """False: judging again takes less than looking it up."""
+        return False
+
+    def judge_many(self, items: Sequence[Item], keep: Keep = make_now) -> list[Judgement]:
+        """Judge answers; the question and the order of the accepted answers have no influence."""
+        return [keep(number, lambda item=item: self._judgement(item)) for number, item in enumerate(items)]  # type: ignore[misc]
+
+    def _judgement(self, item: Item) -> Judgement:
+        given = next((one for one in item.accepted if one.strip() and self._gives(item.answer, one)), None)
+        where = "begins with" if self.rule == "starts-with" else "contains"
+        if given is None:
+            return Judgement("no", f"{where} none of the accepted answers")
+        return Judgement("yes", f"{where} {given!r}")
 
     def judge(self, answer: str, accepted: Iterable[str]) -> bool:
         """Whether the answer gives one of the accepted ones; an empty answer gives none.

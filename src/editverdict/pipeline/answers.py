@@ -14,14 +14,15 @@ from editverdict.data.records import EditRecord
 from editverdict.editors.base import Answering, Plain, State
 from editverdict.editors.by_row import RowStates, installed_by_row, is_low_rank
 from editverdict.editors.deltas import installed
-from editverdict.evaluation.dimensions import rows_of
-from editverdict.evaluation.lexical import LexicalJudge
+from editverdict.evaluation.dimensions import items_of, rows_of
+from editverdict.evaluation.judging import Item, Judgement
 from editverdict.evaluation.probability import Comparison, comparisons_of, pairs_of, probability_rows
 from editverdict.evaluation.questions import Question, questions_of
 from editverdict.generation.decode import greedy_answers
 from editverdict.generation.in_context import IN_CONTEXT_VERSION, answer_with_context
 from editverdict.generation.scoring import target_logprobs, targets_are_argmax
 from editverdict.pipeline.edits import answering_fields, editor_of, resources, state_key
+from editverdict.pipeline.judging import judged
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
@@ -243,14 +244,16 @@ def ask(trial: Trial, model_id: str, many: Sequence[Asked], *, before: dict[str,
     ]
     label = many[0].label if many else "answers"
     made = trial.store.build_many(jobs, progress=Clock(f"answers, {label}", "groups", trial.report).tick)
-    judge = LexicalJudge.of(trial.library.judges[trial.profile.judge])
-    found: dict[int, Answered] = {}
+    stored: dict[int, tuple[Artifact, int, list[dict[str, Any]]]] = {}
     for group, artifact in zip(groups, made, strict=True):
-        stored = artifact.table().to_pylist()
+        rows = artifact.table().to_pylist()
         for member, i in enumerate(group):
-            own = [{k: v for k, v in row.items() if k != "member"} for row in stored if row["member"] == member]
-            found[i] = _judged(many[i], artifact, member, own, judge, before)
-    return [found[i] for i in range(len(many))]
+            own = [{k: v for k, v in row.items() if k != "member"} for row in rows if row["member"] == member]
+            stored[i] = artifact, member, own
+    # All at once, so that a judge behind an endpoint has as many to do at the same time as it can take.
+    items = [items_of(_questions(asked), [row["answer"] for row in stored[i][2]]) for i, asked in enumerate(many)]
+    verdicts = iter(judged(trial, [item for own in items for item in own], label=label))
+    return [_judged(asked, *stored[i], [next(verdicts) for _ in items[i]], before) for i, asked in enumerate(many)]
 
 
 def _judged(
@@ -258,13 +261,13 @@ def _judged(
     artifact: Artifact,
     member: int,
     stored: list[dict[str, Any]],
-    judge: LexicalJudge,
+    verdicts: Sequence[Judgement],
     before: dict[str, str] | None,
 ) -> Answered:
-    judged = rows_of(_questions(asked), [row["answer"] for row in stored], judge, before)
+    judged_rows = rows_of(_questions(asked), [row["answer"] for row in stored], verdicts, before)
     probability = artifact.json("probability")[member] if asked.probabilities else []
     success = tuple(artifact.json("success")[member]) if asked.success else ()
-    rows = [{**row, **dict(verdict)} for row, verdict in zip(stored, judged, strict=True)]
+    rows = [{**row, **dict(verdict)} for row, verdict in zip(stored, judged_rows, strict=True)]
     return Answered(rows, probability, f"{artifact.key}:{member}", success)
 
 
@@ -292,10 +295,7 @@ def unedited(trial: Trial, model_id: str, records: Sequence[EditRecord]) -> Answ
 
 def known_edits(trial: Trial, answered: Answered, records: Sequence[EditRecord]) -> list[str]:
     """Ids of the edits whose old object the unedited model gives when asked the edit's own prompt."""
-    judge = LexicalJudge.of(trial.library.judges[trial.profile.judge])
     said = {row["edit_id"]: row["answer"] for row in answered.rows if row["dimension"] == "rel"}
-    return [
-        record.id
-        for record in records
-        if record.target_old and judge.judge(said[record.id], (record.target_old, *record.target_old_aliases))
-    ]
+    asked = [record for record in records if record.target_old]
+    items = [Item(r.prompt, (str(r.target_old), *r.target_old_aliases), said[r.id]) for r in asked]
+    return [r.id for r, one in zip(asked, judged(trial, items, label="old objects"), strict=True) if one.correct]

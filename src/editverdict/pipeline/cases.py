@@ -16,7 +16,6 @@ import psutil
 
 from editverdict.data.errors import DataError
 from editverdict.editors.base import CannotEdit, EditError
-from editverdict.evaluation.lexical import LexicalJudge
 from editverdict.inference.claims import EDITS_KEY
 from editverdict.inference.controls import judge_comparator, judge_control
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, missing
@@ -24,6 +23,7 @@ from editverdict.inference.rows import CaseVerdict, CheckResult, ControlResult, 
 from editverdict.inference.verdicts import CaseDecision, decide_case, judge_definition
 from editverdict.ledger.quoted import resolve, setting
 from editverdict.ledger.tables import Ledger
+from editverdict.pipeline.judging import judge_of
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measures
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.schema.library import spec_hash
@@ -249,7 +249,7 @@ def _scope(trial: Trial, case: Case) -> tuple[Any, str]:
 
 
 def _hashes(trial: Trial, case: Case, made: Measurement) -> dict[str, str]:
-    identity, library, profile = trial.model(case.model).identity, trial.library, trial.profile
+    identity, library = trial.model(case.model).identity, trial.library
     found = {
         "model": identity.weights,
         "tokenizer": identity.tokenizer,
@@ -257,7 +257,7 @@ def _hashes(trial: Trial, case: Case, made: Measurement) -> dict[str, str]:
         "corpus": str(trial.corpus_key(case.model)["tokens"]),
         "evidence": hashlib.sha256("".join(made.recipes).encode()).hexdigest(),
         "protocol": trial.protocol(case.model).id,
-        "judge": LexicalJudge.of(library.judges[profile.judge]).id,
+        "judge": judge_of(trial).id,
         "encoder": trial.encoder_key,
     }
     if case.method:

@@ -53,6 +53,7 @@ class Options:
     model: str | None = None
     edits: Path | None = None
     easyedit_python: Path | None = None
+    judge: str | None = None
 
 
 def printed_tables(folders: Sequence[Path]) -> Ledger | None:
@@ -215,6 +216,8 @@ def make_trial(options: Options, default_specs: Path) -> Trial:
         changes["methods"] = _pick("methods", options.methods, list(library.methods))
     if options.claims:
         changes["claims"] = _pick("claims", options.claims, list(library.claims))
+    if options.judge:
+        (changes["judge"],) = _pick("judge", [options.judge], list(library.judges))
     profile = profile.model_copy(update=changes)
     device = choose_device(options.device, profile)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")

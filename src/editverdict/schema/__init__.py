@@ -2,6 +2,7 @@
 
 from editverdict.schema.errors import SpecError, SpecProblem, did_you_mean, nearest
 from editverdict.schema.json_schema import json_schemas, write_json_schemas
+from editverdict.schema.judges import LexicalJudgeSpec, LocalJudgeSpec, OpenAIJudgeSpec
 from editverdict.schema.library import SpecLibrary, spec_hash
 from editverdict.schema.specs import (
     KINDS,
@@ -49,9 +50,12 @@ __all__ = [
     "HubSource",
     "JudgeSpec",
     "LayerPlan",
+    "LexicalJudgeSpec",
+    "LocalJudgeSpec",
     "MethodSpec",
     "ModelSource",
     "ModelSpec",
+    "OpenAIJudgeSpec",
     "PackagedFile",
     "PaperValue",
     "ProfileSpec",

@@ -33,12 +33,13 @@ def write_json_schemas(folder: Path) -> list[Path]:
 
 def _file_schema(kinds: list[str]) -> dict[str, Any]:
     """Return the schema of a file whose top-level lists are among `kinds`."""
-    references, body = models_json_schema([(KINDS[kind], "validation") for kind in kinds])
+    classes = {kind: list(KINDS[kind].variants().values()) or [KINDS[kind]] for kind in kinds}
+    references, body = models_json_schema([(one, "validation") for kind in kinds for one in classes[kind]])
     properties = {
         kind: {
             "type": "array",
             "description": _first_line(KINDS[kind].__doc__),
-            "items": references[KINDS[kind], "validation"],
+            "items": _one_of([references[one, "validation"] for one in classes[kind]]),
         }
         for kind in kinds
     }
@@ -52,6 +53,10 @@ def _file_schema(kinds: list[str]) -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": body["$defs"],
     }
+
+
+def _one_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    return schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
 
 
 def _first_line(text: str | None) -> str:

@@ -153,6 +153,10 @@ class _Links:
                     yield _Reference(where, name, singular(registry), self._registries[registry])
         if entry.kind == "claims":
             yield from self._of_claim(entry.id, data)
+        elif entry.kind == "judges" and data.get("format") == "local":
+            # Only there is a model's name that of a spec; behind an endpoint it is the endpoint's own.
+            for where, name in _select(data, ("model",)):
+                yield _Reference(where, name, "model", [e.id for e in self._all("models")])
         elif entry.kind == "models" and _is_random(data):
             others = [e.id for e in self._all("models") if not _is_random(e.document.at(e.where))]
             for where, name in _select(data, ("source", "like")):

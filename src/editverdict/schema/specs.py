@@ -22,6 +22,11 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
+    @classmethod
+    def variants(cls) -> dict[str, type[Spec]]:
+        """Classes by the value of ``format``, for a kind of spec whose fields depend on it; none for all others."""
+        return {}
+
 
 # --------------------------------------------------------------------------- claims
 class Source(Spec):
@@ -395,11 +400,17 @@ class EncoderSpec(Spec):
 
 
 class JudgeSpec(Spec):
-    """What decides whether an answer is right."""
+    """What decides whether an answer is right; ``format`` says which kind of judge, and so which fields there are."""
 
     id: Identifier
-    format: Literal["lexical"]
-    rule: Literal["starts-with", "contains"] = "starts-with"
+    format: Literal["lexical", "openai", "local"]
+
+    @classmethod
+    def variants(cls) -> dict[str, type[Spec]]:
+        """The class of each format."""
+        from editverdict.schema.judges import LexicalJudgeSpec, LocalJudgeSpec, OpenAIJudgeSpec
+
+        return {"lexical": LexicalJudgeSpec, "openai": OpenAIJudgeSpec, "local": LocalJudgeSpec}
 
 
 class AnswerProtocol(Spec):

@@ -39,6 +39,28 @@ def validate(cls: type[Spec], document: Document, where: Where) -> tuple[Spec | 
     tuple
         The spec and no problems, or None and at least one problem (at most one per field).
     """
+    variants = cls.variants()
+    if not variants:
+        return _validated(cls, document, where)
+    item = document.at(where)
+    named = item.get("format") if isinstance(item, dict) else None
+    if isinstance(named, str) and named in variants:
+        return _validated(variants[named], document, where)
+    # The other fields are held against the format that is most likely meant, by its name or else by its fields.
+    near = nearest(named, variants) if isinstance(named, str) else None
+    keys = set(item) if isinstance(item, dict) else set()
+    meant = variants[near or max(variants, key=lambda name: len(keys & set(variants[name].model_fields)))]
+    about_format = document.field_name((*where, "format"))
+    problems = [
+        problem
+        for one in (cls, meant)
+        for problem in _validated(one, document, where)[1]
+        if (problem.field == about_format) == (one is cls)
+    ]
+    return None, problems or _validated(meant, document, where)[1]
+
+
+def _validated(cls: type[Spec], document: Document, where: Where) -> tuple[Spec | None, list[SpecProblem]]:
     try:
         return cls.model_validate_json(json.dumps(document.at(where))), []
     except ValidationError as error:
@@ -210,7 +232,13 @@ def _flow(value: Any) -> str:
     return str(value)
 
 
+_SECRETS = ((re.compile(r"(?<=://)[^\s/@]+(?=@)"), "…"), (re.compile(r"(?<=://)([^\s?]+\?)\S+"), r"\1…"))
+"""What may hold a key in an address: user and password, and the query."""
+
+
 def _cut(text: str) -> str:
+    for secret, instead in _SECRETS:
+        text = secret.sub(instead, text)
     text = " ".join(text.split())
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from editverdict.evaluation.lexical import LexicalJudge, normalise
-from editverdict.schema.specs import JudgeSpec
+from editverdict.schema.judges import LexicalJudgeSpec
 
 STARTS = LexicalJudge("starts-with")
 CONTAINS = LexicalJudge("contains")
@@ -104,5 +104,5 @@ def test_normal_form():
 
 
 def test_id_follows_the_rule():
-    assert STARTS.id == LexicalJudge.of(JudgeSpec(id="any-name", format="lexical")).id
+    assert STARTS.id == LexicalJudge.of(LexicalJudgeSpec(id="any-name", format="lexical")).id
     assert STARTS.id != CONTAINS.id and len(STARTS.id) == 16

@@ -332,3 +332,52 @@ def test_many_valid_names_are_cut_to_those_that_look_alike(workshop):
 @pytest.mark.parametrize(("name", "near"), [("rome", "ROME"), ("MEMITT", "MEMIT"), ("zebra", None)])
 def test_nearest(name, near):
     assert nearest(name, ["ROME", "MEMIT"]) == near
+
+
+# ------------------------------------------------------------------- judges, whose fields depend on their format
+JUDGES = "judges:\n  - id: a\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "field", "words"),
+    [
+        ("    model: m\n", "judges[a].format", "missing; expected one of lexical | openai | local"),
+        (
+            "    format: openia\n    model: m\n",
+            "judges[a].format",
+            "'openia'; expected one of lexical | openai | local",
+        ),
+        ("    format: [openai]\n", "judges[a].format", "expected one of lexical | openai | local"),
+        ("    format: openai\n", "judges[a].model", "missing; expected text"),
+        ("    format: openai\n    model: m\n    rule: contains\n", "judges[a].rule", "unknown key 'rule'"),
+        (
+            "    format: lexical\n    model: m\n",
+            "judges[a].model",
+            "unknown key 'model'; expected one of id, format, rule",
+        ),
+        ("    format: openai\n    model: m\n    timeout_seconds: 0\n", "judges[a].timeout_seconds", "> 0"),
+        ("    format: openai\n    model: m\n    api_key: x\n", "judges[a].api_key", "unknown key 'api_key'"),
+        ("    format: openai\n    model: m\n    base_url: ftp://h\n", "judges[a].base_url", "like http://host:port/v1"),
+        ("    format: local\n    model: tinny\n", "judges[a].model", "unknown model 'tinny'"),
+    ],
+)
+def test_judges_of_every_format(workshop, lines, field, words):
+    workshop.write("z.yaml", JUDGES + lines)
+    (problem,) = workshop.error().problems
+    assert problem.field == field and words in problem.render().replace("\n    ", "; ")
+    assert problem.file.endswith("z.yaml")
+
+
+@pytest.mark.parametrize("url", ["http://me:sk-12345678@host/v1", "http://host/v1?key=sk-12345678"])
+def test_a_key_in_an_address_is_refused_and_not_repeated(workshop, url):
+    workshop.write("z.yaml", f'{JUDGES}    format: openai\n    model: m\n    base_url: "{url}"\n')
+    message = str(workshop.error())
+    assert "holds no user, key or query" in message and "sk-12345678" not in message
+
+
+def test_judges_that_are_right(workshop):
+    text = "judges:\n  - {id: a, format: openai, model: any, key_env: null}\n  - {id: b, format: local, model: tiny}\n"
+    workshop.write("z.yaml", text)
+    found = workshop.load().judges
+    assert found["a"].format == "openai" and found["a"].model == "any" and found["a"].key_env is None
+    assert found["b"].model == "tiny" and found["strict"].rule == "starts-with"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from editverdict.data.records import EditRecord
-from editverdict.evaluation.dimensions import Locality, edit_counts, scores_of
+from editverdict.evaluation.dimensions import Locality, edit_counts, scores_of, undecided
 from editverdict.evaluation.probability import probability_scores
 from editverdict.evaluation.questions import DIMENSIONS, questions_of
 from editverdict.inference.intervals import Estimate, missing, t_interval
@@ -95,6 +95,8 @@ def _table(**many: Sequence[Answered]) -> dict[str, dict[str, float | None]]:
     for name, answered in many.items():
         rows = [row for one in answered for row in one.rows]
         table[name] = dict(vars(scores_of(rows)))
+        if open_ := undecided(rows):
+            table[name]["undecided"] = open_
         probability = [row for one in answered for row in one.probability]
         if probability:
             table[name] |= {k: v for k, v in vars(probability_scores(probability)).items() if v is not None}
@@ -140,7 +142,7 @@ def _describe(trial: Trial, case: Case, made: Measurement, chains: Sequence[Chai
     made.descriptive["scores"] = _table(unedited=[base]) | made.descriptive.get("scores", {})
     known = {r["edit_id"] + r["prompt"]: r["correct"] for r in base.rows if r["dimension"] == "loc"}
     made.descriptive["headroom"] = {
-        "locality_questions_right_before": sum(known.values()),
+        "locality_questions_right_before": sum(right is True for right in known.values()),
         "locality_questions": len(known),
         "efficacy_before": probability_scores(base.probability).efficacy,
         "edits_whose_old_object_is_known": sorted(known_edits(trial, base, _everything(chains))),
