@@ -141,7 +141,8 @@ def grid(table: int, records: Sequence[Record]) -> Grid:
 
 
 def _plain(table: int, records: Sequence[Record]) -> Grid:
-    columns = [name for name in records[0] if name not in _UNSHOWN]
+    several = len({record.get("model") for record in records}) > 1  # then the line above does not say whose
+    columns = [name for name in records[0] if name not in _UNSHOWN or (name == "model" and several)]
     names = sum(name in NAMES for name in columns)
     rows = [tuple(written(table, name, record.get(name)) for name in columns) for record in records]
     return Grid(tuple(HEADS.get(name, name) for name in columns), tuple(_unrepeated(rows, names - 1)), names)

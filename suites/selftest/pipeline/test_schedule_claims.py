@@ -134,7 +134,7 @@ SINGLE = {f"single_{name}": GOOD for name in ("ROME", "MEMIT", "AlphaEdit", "MEN
     ("lost", "verdict"),
     [
         ({"MEND": 5, "ROME": 10, "MEMIT": 20, "AlphaEdit": None}, "supported"),
-        ({"MEND": None, "ROME": 20, "MEMIT": 10, "AlphaEdit": 5}, "invalid"),
+        ({"MEND": None, "ROME": 20, "MEMIT": 10, "AlphaEdit": 5}, "refuted"),
         ({"MEND": 20, "ROME": 20, "MEMIT": 10, "AlphaEdit": 5}, "refuted"),
         ({"MEND": 10, "ROME": 10, "MEMIT": 10, "AlphaEdit": 10}, "inconclusive"),
         ({"MEND": None, "ROME": None, "MEMIT": None, "AlphaEdit": None}, "invalid"),

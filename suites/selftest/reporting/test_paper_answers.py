@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from editverdict.inference.rows import Row
+from editverdict.reporting.formatting import MISSING
 from editverdict.reporting.paper_layout import Grid, grid
 from editverdict.reporting.paper_tables import Beside, PaperTable, beside_paper, read_paper
 from editverdict.reporting.run import Run
@@ -63,9 +64,9 @@ def test_single_and_sequential_with_the_unedited_model_and_scr_once(
     assert table.rows == (
         ("worldfacts", "either", "Pre-edit", "1.00", "20.00", "30.00", "10.00", "15.25"),
         ("", "single", "ROME", "90.00", "20.00", "30.00", "10.00", "37.50"),
-        ("", "sequential", "ROME", "25.00", "20.00", "30.00", "–", "–"),
+        ("", "sequential", "ROME", "25.00", "20.00", "30.00", MISSING, MISSING),
         ("", "single", "ROME-identity", "80.00", "20.00", "30.00", "10.00", "35.00"),
-        ("", "sequential", "ROME-identity", "12.50", "20.00", "30.00", "–", "–"),
+        ("", "sequential", "ROME-identity", "12.50", "20.00", "30.00", MISSING, MISSING),
     )
     assert [row[2] for row in shown(found, 1).rows] == ["SCR"]
     missing = "\n".join(found.missing)
@@ -92,14 +93,14 @@ def test_courses_have_one_column_per_number_of_edits(paper: dict[int, PaperTable
         "0.25",
     )
     assert on_the_way.columns[2:] == ("5 edits", "10 edits")
-    assert on_the_way.rows[0] == ("ROME", "rel", "0.80", "0.40") and on_the_way.rows[3] == ("", "port", "–", "0.30")
+    assert on_the_way.rows[0] == ("ROME", "rel", "0.80", "0.40") and on_the_way.rows[3] == ("", "port", MISSING, "0.30")
 
 
 def test_groups_of_confidence(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
     split = {"high_logp": {"single": scores(0.9), "sequential": scores(0.4)}, "low_logp": {"single": scores(0.8)}}
     found = beside(38, paper, of("rq1-confidence-split", "ROME", split_scores=split))
     assert shown(found).rows[0] == ("ROME", "rel", "high_logp", "0.90", "0.40")
-    assert shown(found).rows[4][2:] == ("low_logp", "0.80", "–")
+    assert shown(found).rows[4][2:] == ("low_logp", "0.80", MISSING)
 
 
 def test_l2_and_memories(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:

@@ -52,9 +52,10 @@ def share_interval(table: Table) -> Estimate:
 
 
 def set_apart(table: Table) -> Table:
-    """The same residuals around methods whose losses are spread evenly from 0 to 1."""
-    apart = np.linspace(0.0, 1.0, table.shape[0])[:, None]
-    return np.asarray(table - table.mean(axis=1, keepdims=True) + apart)
+    """The same residuals around methods that lie apart: spread evenly over 20 of the residuals' standard deviations."""
+    residuals = table - table.mean(axis=1, keepdims=True)
+    width = 20.0 * float(residuals.std()) or 1.0
+    return np.asarray(residuals + np.linspace(0.0, width, table.shape[0])[:, None])
 
 
 def relabelled(table: Table, seed: int) -> Table:
