@@ -36,7 +36,7 @@ def share_of_method(table: Table) -> float | None:
     error = max(total - methods - chains, 0.0) / ((m - 1) * (n - 1))
     if total + error <= 1e-12:
         return None
-    return (methods - (m - 1) * error) / (total + error)
+    return float((methods - (m - 1) * error) / (total + error))
 
 
 def share_interval(table: Table) -> Estimate:

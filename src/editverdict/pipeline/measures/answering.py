@@ -6,7 +6,7 @@ all the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -261,9 +261,9 @@ class AskedChains:
     def finished(
         self,
         made: Measurement,
-        scores: dict[str, list[Answered]],
+        scores: Mapping[str, list[Answered]],
         title: str,
-        units: dict[str, Sequence[float]],
+        units: Mapping[str, Sequence[float]],
         shown: Sequence[str] = (),
     ) -> Measurement:
         """Add scores, evidence and pictures to a measurement; ``shown`` names the states whose answers are printed."""
@@ -272,7 +272,7 @@ class AskedChains:
         made.descriptive["scores"] = score_table(**{name.replace(" ", "_"): many for name, many in scores.items()})
         describe(self.trial, self.case, made, self.chains, self.length)
         made.recipes = [one.key for many in scores.values() for one in many]
-        made.pictures.append(units_picture(self.case, title, units))
+        made.pictures.append(units_picture(self.case, title, dict(units)))
         first = {name: scores[name][0] for name in shown or list(scores)[:3]}
         made.pictures.append(examples("Answers, first chain", **first))
         return made

@@ -102,7 +102,8 @@ def kept_while_locality_lost(trial: Trial, case: Case) -> Measurement:
         }
         return smallest_mean(parts, resolution=resolution)
 
-    made = Measurement({"rel-gen-and-loc": missing(note="single edits score 0")})
+    none = missing(note="single edits score 0")
+    made = Measurement({"rel-gen-and-loc": none, "locality-eq4": none})
     if usable:
         kept = scores_in(after, "rel", "gen")
         made.definitions["rel-gen-and-loc"] = both(kept, scores_in(after, "loc"))
@@ -242,7 +243,7 @@ def decline_everywhere(trial: Trial, case: Case) -> Measurement:
     step = 1 / length
 
     def falls(top: Sequence[Answered], bottom: Sequence[Answered], resolution: float) -> Estimate:
-        parts = {name: less(scores_in(top, name), scores_in(bottom, name)) for name in high}
+        parts: dict[str, list[float]] = {name: less(scores_in(top, name), scores_in(bottom, name)) for name in high}
         return smallest_mean(parts, resolution=resolution) if parts else missing(note="nothing to lose")
 
     made = Measurement({"dimensions-with-headroom": falls(alone, after, step)})
