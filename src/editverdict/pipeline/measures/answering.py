@@ -274,7 +274,7 @@ class AskedChains:
         made.recipes = [one.key for many in scores.values() for one in many]
         made.pictures.append(units_picture(self.case, title, dict(units)))
         first = {name: scores[name][0] for name in shown or list(scores)[:3]}
-        made.pictures.append(examples("Answers, first chain", **first))
+        made.pictures.append(examples("Answers, first chain", 12, **first))
         return made
 
 
