@@ -124,7 +124,7 @@ declare_checks(
     headroom_single_scores="single edits reach 0.2 in reliability at least; other dimensions below it are left out",
     headroom_loc="the unedited model reaches a locality of 0.2: there is something to lose",
     headroom_scr="retrieval with in-context answering reaches an average of 0.2: there is something to compare with",
-    half_lost="in half of the chains a method that should lose its edits first has lost half of them",
+    half_lost="in half of the chains some method has lost half of its edits: otherwise there is no order to see",
     collapsed="the edited model alone has at most a tenth of SCR's average left",
     answers_complete="every question of every edit has one answer",
 )

@@ -130,6 +130,17 @@ def losing(monkeypatch: pytest.MonkeyPatch, from_t: dict[str, int | None]) -> No
 SINGLE = {f"single_{name}": GOOD for name in ("ROME", "MEMIT", "AlphaEdit", "MEND")}
 
 
+def test_a_later_method_that_loses_first_refutes_though_the_earlier_one_never_does(
+    judged: Judge, trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules, "FIRST_TO_LAST", ("MEND", "ROME"))
+    judged("rq1-timing-varies", None, **SINGLE, after_MEND=GOOD, after_ROME=GOOD)
+    losing(monkeypatch, {"MEND": None, "ROME": 10})
+    spec = trial.library.claims["rq1-timing-varies"]
+    found = rule(spec, schedules.order_of_loss(trial, Case(spec, MODEL, None, DATA)))
+    assert found.decision.verdict == "refuted", found.decision.reason
+
+
 @pytest.mark.parametrize(
     ("lost", "verdict"),
     [

@@ -115,8 +115,9 @@ def kept_while_locality_lost(trial: Trial, case: Case) -> Measurement:
     made.notes["planted"] = "about the edit as with the gold context, and every locality answer wrong"
     made.checks |= headroom("headroom-single-rel", mean(scores_in(alone, "rel")), "reliability of single edits")
     made.checks |= headroom("headroom-loc", mean(loc), "locality of the unedited model")
-    primary = made.definitions["rel-gen-and-loc"]
-    units = {method: primary.units} | {f"{name} (control)": c.units for name, c in made.controls.items()}
+    units = {method: made.definitions["rel-gen-and-loc"].units} | {
+        f"{name} (control)": c.units for name, c in made.controls.items()
+    }
     scores = {"single": alone, "sequential": after, "ten fold": gross, "unedited": base}
     return asked.finished(made, scores, f"Kept edits and lost locality after {asked.length} {method} edits", units)
 
@@ -166,7 +167,7 @@ def order_of_loss(trial: Trial, case: Case) -> Measurement:
     along = {name: _shares(trial, case, name, alone[name], asked, at) for name in usable}
     count = len(asked.chains)
     lost = [{name: lost_at(along[name][i]) for name in usable} for i in range(count)]
-    fallen = sum(min((lost[i][a] for a, _ in pairs), default=float("inf")) <= length for i in range(count))
+    fallen = sum(any(min(one[a], one[b]) <= length for a, b in pairs) for one in lost)
     made = Measurement({"half-of-reliability": missing(note="no pair of methods to compare")})
     if pairs:
         units = [concordance(pairs, lost[i]) for i in range(count)]
@@ -183,7 +184,7 @@ def order_of_loss(trial: Trial, case: Case) -> Measurement:
     made.checks |= passed(
         "half-lost",
         2 * fallen >= count,
-        f"in {fallen} of {count} chains a method that should lose first has lost half by T = {length}",
+        f"in {fallen} of {count} chains some method has lost half by T = {length}: otherwise there is no order to see",
     )
     made.descriptive["lost_half_at"] = {
         name: [None if one[name] == float("inf") else one[name] for one in lost] for name in usable
