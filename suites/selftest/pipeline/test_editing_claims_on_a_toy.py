@@ -11,7 +11,7 @@ import torch
 from editverdict.pipeline.cases import judge_case
 from editverdict.pipeline.matrix import cases_of
 from editverdict.pipeline.measurement import Case
-from editverdict.pipeline.setup import Options, make_trial
+from editverdict.pipeline.setup import Options, load_library, make_trial
 from editverdict.pipeline.trial import Trial
 from suites.selftest.pipeline.sessions import ROOT
 
@@ -107,3 +107,15 @@ def test_the_default_profile_does_not_run_what_it_has_no_time_for(
     for case in found:
         with pytest.raises(Exception, match=reason):
             measurement.measures()[spec.quantity](laptop, case)
+
+
+def test_every_claim_is_planned_somewhere() -> None:
+    """In the profile of the paper's models all of them; overnight all that the default model can decide."""
+    library = load_library([ROOT / "specs"])
+    mine = {claim for claim, _ in CASES} | {"rq1-scale", "alpha-impl-consistent"}
+    planned = {
+        name: {claim for claim in mine if cases_of(library, library.profiles[name], library.claims[claim])}
+        for name in ("overnight", "paper-editing")
+    }
+    assert planned["paper-editing"] == mine and mine <= set(library.profiles["paper-editing"].claims)
+    assert planned["overnight"] == mine - {"rq1-scale", "alpha-model-dependent"}
