@@ -121,6 +121,11 @@ declare_checks(
     headroom_single_rel="single edits reach a reliability of 0.2: there is something to lose",
     headroom_single_avg="single edits reach an average of 0.2: there is something to lose",
     headroom_gold="with the right fact in the context the average reaches 0.2: the model can use a context at all",
+    headroom_single_scores="single edits reach 0.2 in reliability at least; other dimensions below it are left out",
+    headroom_loc="the unedited model reaches a locality of 0.2: there is something to lose",
+    headroom_scr="retrieval with in-context answering reaches an average of 0.2: there is something to compare with",
+    half_lost="in half of the chains some method has lost half of its edits: otherwise there is no order to see",
+    collapsed="the edited model alone has at most a tenth of SCR's average left",
     answers_complete="every question of every edit has one answer",
 )
 

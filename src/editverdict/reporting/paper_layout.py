@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from editverdict.reporting.formatting import MISSING
-from editverdict.reporting.paper_rows import Record
+from editverdict.reporting.paper_rows import NAMES, Record
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _POWER = re.compile(r"(-?\d+(?:\.\d+)?)e(-?\d+)")
@@ -31,6 +31,13 @@ HEADS = {
     "first_tenth": "mean R_k, first tenth",
     "median": "median R_k",
     "last_tenth": "mean R_k, last tenth",
+    "rel": "Rel.",
+    "gen": "Gen.",
+    "loc": "Loc.",
+    "port": "Port.",
+    "avg": "Avg.",
+    "l2": "L2",
+    "n_edits": "edits",
 }
 _UNSHOWN = ("model", "stands_for")
 """Columns that stand in the line above a table or in its heads."""
@@ -79,6 +86,7 @@ _FORMATS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(("r_mean", "r_min", "r_max", "r_std", "first_tenth", "median", "last_tenth"), _rate),
     "num_gt1": _count,
     "pct_gt1": lambda v: f"{v:.2f}",
+    **dict.fromkeys(("rel", "gen", "loc", "port", "avg", "value"), lambda v: f"{v:.2f}"),
     "rho": lambda v: f"{v:.4f}",
     "p": lambda v: f"{v:.4f}",
 }
@@ -127,12 +135,15 @@ def grid(table: int, records: Sequence[Record]) -> Grid:
         return _cosines(table, records)
     if "rho" in records[0]:
         return _correlations(records)
+    if "value" in records[0] and "n_edits" in records[0]:
+        return _courses(table, records)
     return _plain(table, records)
 
 
 def _plain(table: int, records: Sequence[Record]) -> Grid:
-    columns = [name for name in records[0] if name not in _UNSHOWN]
-    names = sum(name in ("method", "layer", "module", "curve") for name in columns)
+    several = len({record.get("model") for record in records}) > 1  # then the line above does not say whose
+    columns = [name for name in records[0] if name not in _UNSHOWN or (name == "model" and several)]
+    names = sum(name in NAMES for name in columns)
     rows = [tuple(written(table, name, record.get(name)) for name in columns) for record in records]
     return Grid(tuple(HEADS.get(name, name) for name in columns), tuple(_unrepeated(rows, names - 1)), names)
 
@@ -165,6 +176,19 @@ def _correlations(records: Sequence[Record]) -> Grid:
         line[str(record["method"])] = _correlation(record)
     rows = [(*names, *(line.get(method, MISSING) for method in methods)) for names, line in cells.items()]
     return Grid(("aggregation", "metric", *methods), tuple(_unrepeated(rows, 1)), 2)
+
+
+def _courses(table: int, records: Sequence[Record]) -> Grid:
+    """One row per method, metric and group of facts, one column per number of edits."""
+    names = [name for name in ("method", "metric", "logp_group") if name in records[0]]
+    steps = list(dict.fromkeys(str(record["n_edits"]) for record in records))
+    cells: dict[tuple[str, ...], dict[str, str]] = {}
+    for record in records:
+        line = cells.setdefault(tuple(str(record[name]) for name in names), {})
+        line[str(record["n_edits"])] = written(table, "value", record["value"])
+    rows = [(*key, *(line.get(step, MISSING) for step in steps)) for key, line in cells.items()]
+    heads = [*names, *(f"{step} edit" if step == "1" else f"{step} edits" for step in steps)]
+    return Grid(tuple(heads), tuple(_unrepeated(rows, len(names) - 1)), len(names))
 
 
 def _unrepeated(rows: Sequence[tuple[str, ...]], columns: int) -> list[tuple[str, ...]]:

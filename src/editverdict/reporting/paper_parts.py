@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from editverdict.inference.rows import Row
+from editverdict.reporting import paper_answers as answers_of
 from editverdict.reporting import paper_rows as rows_of
 from editverdict.reporting.paper_rows import Record
 
@@ -24,6 +25,11 @@ _CHAIN = (
     "our first chain: Spearman's ρ over its steps, which the trend of both in T confounds whatever the link. Then the "
     "association within T over chains, the trend taken out, p by permuting chains and corrected by Holm over all cells."
 )
+_ANSWERS = (
+    "Scores are of the questions about all edits of a chain, in the paper's unit, over all chains; the paper lets a "
+    "language model judge answers, and its sequences are of 100 to 1,301 edits."
+)
+_DROPS = ("rq1-drop-single-to-seq", "scr-dominates-avg")
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,57 @@ PARTS = (
             ("association within T over chains, p after Holm", rows_of.associations_within_t),
         ),
         _CHAIN,
+        together=True,
+    ),
+    Part(
+        (3, 31, 32),
+        "Editing: single and sequential",
+        _DROPS,
+        (("", answers_of.both_settings), ("retrieval, same chains", answers_of.retrieval)),
+        f"{_ANSWERS} SCR's single edits are not asked here.",
+        together=True,
+    ),
+    Part(
+        (29, 30),
+        "Editing: after the sequence",
+        _DROPS,
+        (("", answers_of.sequential), ("retrieval, same chains", answers_of.retrieval)),
+        _ANSWERS,
+        together=True,
+    ),
+    Part(
+        (37,),
+        "Editing: along the sequence",
+        ("rq1-drop-single-to-seq", "corr-rome-negative", "corr-memit-negative", "corr-alphaedit-weak"),
+        (
+            ("single edits and the end of the chains", answers_of.ends_of_chains),
+            ("on the way, where chains are asked there", answers_of.on_the_way),
+        ),
+        f"{_ANSWERS} N = 1 is each edit alone, averaged.",
+        together=True,
+    ),
+    Part(
+        (38,),
+        "Editing: facts that the model is sure of, and others",
+        ("rq1-confidence-split",),
+        (("", answers_of.by_confidence),),
+        f"{_ANSWERS} Each chain is split at its median of log P(old object) in the unedited model; the paper states "
+        "neither whose log probability nor the split.",
+        together=True,
+    ),
+    Part(
+        (41,),
+        "AlphaEdit under two weights of its L2 term",
+        ("alpha-single-vs-seq-tradeoff",),
+        (("", answers_of.by_l2),),
+        _ANSWERS,
+    ),
+    Part(
+        (43,),
+        "Edited models with a memory",
+        ("comb-scr-beats-combined",),
+        (("", answers_of.with_memory),),
+        _ANSWERS,
         together=True,
     ),
 )

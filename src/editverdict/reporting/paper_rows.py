@@ -13,13 +13,13 @@ from editverdict.inference.rows import Row
 
 Record = dict[str, Any]
 NAMES = ("model", "method", "layer", "module", "edit_step", "top_k", "stands_for", "curve",
-         "summary", "aggregation", "metric")  # fmt: skip
+         "summary", "aggregation", "metric", "dataset", "setting", "l2", "n_edits", "logp_group")  # fmt: skip
 """Columns that say what a number is of."""
 _SUMMARIES = {"trimmed": "trimmed_mean"}
 """Our name of a summary over directions -> the paper's, where they differ."""
 
 
-def _mapping(value: Any, *path: str) -> Mapping[str, Any]:
+def mapping_at(value: Any, *path: str) -> Mapping[str, Any]:
     """What lies at a path of names; empty if there is nothing, or nothing with names in it."""
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
@@ -28,7 +28,7 @@ def _mapping(value: Any, *path: str) -> Mapping[str, Any]:
 
 def _named(row: Row, *path: str) -> list[tuple[str, Mapping[str, Any]]]:
     """The entries at a path that have names in them: layer or module -> its numbers."""
-    return [(str(name), found) for name, found in _mapping(row.descriptive, *path).items() if _mapping(found)]
+    return [(str(name), found) for name, found in mapping_at(row.descriptive, *path).items() if mapping_at(found)]
 
 
 def _hundredfold(value: Any) -> float | None:
@@ -84,7 +84,7 @@ def norms_of_modules(row: Row) -> list[Record]:
 # ------------------------------------------------------------------------------- Tables 13-20
 def cosines_of_layers(row: Row) -> list[Record]:
     """Tables 13 to 18; ``stands_for`` is the paper's k, or the share of d that it is."""
-    ks = _mapping(row.descriptive, "k")
+    ks = mapping_at(row.descriptive, "k")
     return [
         {
             "method": row.method,
@@ -96,7 +96,7 @@ def cosines_of_layers(row: Row) -> list[Record]:
         }
         for layer, steps in _named(row, "cosines_by_T_and_k")
         for t, by_k in steps.items()
-        for label, cosine in _mapping(by_k).items()
+        for label, cosine in mapping_at(by_k).items()
     ]
 
 
@@ -171,7 +171,7 @@ def _cells(row: Row) -> list[tuple[Mapping[str, Any], Any]]:
     cells = row.descriptive.get("cells")
     if not isinstance(cells, list):
         return []
-    trends = _mapping(row.descriptive, "single_chain").get("cells")
+    trends = mapping_at(row.descriptive, "single_chain").get("cells")
     beside = trends if isinstance(trends, list) and len(trends) == len(cells) else [None] * len(cells)
     return [(cell, trend) for cell, trend in zip(cells, beside, strict=True) if isinstance(cell, Mapping)]
 
@@ -194,7 +194,7 @@ def _correlation(row: Row, cell: Mapping[str, Any], rho: Any, p: Any) -> Record:
 def trends_of_one_chain(row: Row) -> list[Record]:
     """Tables 2 and 25 to 28 as the paper has them: Spearman's rho over the steps of one chain."""
     return [
-        _correlation(row, cell, _mapping(trend).get("rho"), _mapping(trend).get("p")) for cell, trend in _cells(row)
+        _correlation(row, cell, mapping_at(trend).get("rho"), mapping_at(trend).get("p")) for cell, trend in _cells(row)
     ]
 
 
@@ -205,7 +205,7 @@ def associations_within_t(row: Row) -> list[Record]:
 
 def notes(row: Row) -> list[str]:
     """What must be known of a single chain's correlation: its steps, and the smallest p that so few can reach."""
-    chain = _mapping(row.descriptive, "single_chain")
+    chain = mapping_at(row.descriptive, "single_chain")
     steps, smallest = chain.get("T"), chain.get("smallest_p")
     made = [f"first chain at T = {', '.join(map(str, steps))}"] if isinstance(steps, list) and steps else []
     if isinstance(smallest, int | float):
@@ -219,8 +219,8 @@ def curves_along_chains(row: Row) -> list[Record]:
     readings = ("first_tenth", "median", "last_tenth", "max")
     return [
         {"method": row.method, "layer": layer, "curve": curve}
-        | {reading: _mapping(found).get(reading) for reading in readings}
-        | {"pct_gt1": _hundredfold(_mapping(found).get("share_above_one"))}
+        | {reading: mapping_at(found).get(reading) for reading in readings}
+        | {"pct_gt1": _hundredfold(mapping_at(found).get("share_above_one"))}
         for layer, curves in _named(row, "directions")
         for curve, found in curves.items()
     ]

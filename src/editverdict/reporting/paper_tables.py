@@ -1,4 +1,4 @@
-"""The paper's Tables 1, 2 and 5 to 28 and Figures 2 and 6 beside what a run measured.
+"""The paper's tables and Figures 2 and 6 beside what a run measured.
 
 The paper's numbers are data (``specs/paper``); ours are the descriptive numbers of the rows. Nothing is judged here:
 which claim a table belongs to, and how layers, k and T of the paper answer to ours, is stated beside each table.
@@ -154,7 +154,8 @@ def _blocks(table: PaperTable, part: Part, rows: Sequence[Row]) -> list[Block]:
                 key = (_subject(row, with_method=not part.together), name)
                 own_rows, own_records = found.setdefault(key, ([], []))
                 own_rows.append(row)
-                own_records += records
+                # What claims have in common (the unedited model, SCR beside several methods) stands there once.
+                own_records += [record for record in records if record not in own_records]
     return [Block(subject, name, tuple(own), tuple(records)) for (subject, name), (own, records) in found.items()]
 
 
@@ -183,7 +184,8 @@ def _missing(run: Run, part: Part, table: PaperTable, rows: Sequence[Row], block
         f"{row.case}: {row.reason}" for block in blocks for row in block.rows if _is_empty(block, row)
     )
     if table.methods:
-        absent = [m for m in table.methods if not any(is_method(row, m) for row in measured)]
+        shown = {record.get("method") for block in blocks for record in block.records}
+        absent = [m for m in table.methods if m not in shown and not any(is_method(row, m) for row in measured)]
         return [*empty, *(why_missing(run, part, method, rows) for method in absent)]
     return [*empty] if measured else [why_missing(run, part, None, rows)]
 
@@ -191,7 +193,7 @@ def _missing(run: Run, part: Part, table: PaperTable, rows: Sequence[Row], block
 def _is_empty(block: Block, row: Row) -> bool:
     """Whether a row has a place in a block and not one number there."""
     own = [record for record in block.records if record.get("method") in (None, row.method)]
-    return all(value is None for record in own for name, value in record.items() if name not in NAMES)
+    return bool(own) and all(value is None for record in own for name, value in record.items() if name not in NAMES)
 
 
 def _beside(run: Run, table: PaperTable, part: Part, paper_models: set[str]) -> Beside:

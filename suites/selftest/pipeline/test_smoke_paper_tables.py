@@ -37,14 +37,15 @@ def row_of(run: Run, case: str) -> Row:
 def test_every_table_of_a_decoder_has_numbers_of_this_run(run: Run) -> None:
     found = {beside.table.number: beside for beside in beside_paper(run, read_paper(PAPER))}
     measured = {number for number, beside in found.items() if beside.blocks}
-    assert measured >= {1, 5, 6, 7, 9, 10, 11, 16, 17, 18, 21, 22, 23}
+    assert measured >= {1, 3, 5, 6, 7, 9, 10, 11, 16, 17, 18, 21, 22, 23, *range(29, 33), 37, 38}
     for beside in found.values():
         assert beside.missing or beside.blocks, beside.table.number
         for block in beside.blocks:
             assert all(row.scope == "rehearsal" for row in block.rows)
             # A decoder is measured fully: no column of the paper stays empty.
             absent = [name for record in block.records for name, value in record.items() if value is None]
-            partly = (2, 8, 12, 19, 20, 24, *range(25, 29))  # an encoder-decoder, associations: as far as there are any
+            # An encoder-decoder, associations, portability after two edits: as far as there are any.
+            partly = (2, 8, 12, 19, 20, 24, *range(25, 29), 37)
             assert not absent or beside.table.number in partly, (beside.table.number, absent)
 
 
@@ -64,6 +65,17 @@ def test_the_columns_agree_with_what_the_case_was_judged_by(run: Run) -> None:
     )
     for found in spectrum.descriptive["table"].values():
         assert found["cond"] == pytest.approx(found["sigma_1"] / found["sigma_min"])
+
+
+def test_scores_of_answers_are_the_rows_own(run: Run) -> None:
+    found = {beside.table.number: beside for beside in beside_paper(run, read_paper(PAPER))}
+    scores = row_of(run, f"rq1-drop-single-to-seq[{ROME}]").descriptive["scores"]
+    lines = {(r["method"], r["setting"]): r for block in found[3].blocks for r in block.records}
+    assert set(lines) >= {("Pre-edit", "either"), ("ROME", "single"), ("ROME", "sequential"), ("SCR", "sequential")}
+    for (method, setting), state in {("ROME", "single"): "single", ("ROME", "sequential"): "sequential"}.items():
+        assert lines[method, setting]["loc"] == pytest.approx(100 * scores[state]["loc"])
+    split = row_of(run, f"rq1-confidence-split[{ROME}]").descriptive["split_scores"]
+    assert set(split) == {"high_logp", "low_logp"} and len(found[38].blocks[0].rows) == 2
 
 
 def test_curves_along_chains_have_one_for_each_t(run: Run) -> None:

@@ -2,6 +2,8 @@
 
 from editverdict.pipeline.measures import (
     accumulation,
+    algorithms,
+    alphaedit,
     amplification,
     answers,
     beside,
@@ -13,6 +15,8 @@ from editverdict.pipeline.measures import (
     linear,
     perturbation,
     pretrained,
+    retrieval,
+    schedules,
     smallest,
     stability,
     universal,
@@ -20,6 +24,8 @@ from editverdict.pipeline.measures import (
 
 __all__ = [
     "accumulation",
+    "algorithms",
+    "alphaedit",
     "amplification",
     "answers",
     "beside",
@@ -31,6 +37,8 @@ __all__ = [
     "linear",
     "perturbation",
     "pretrained",
+    "retrieval",
+    "schedules",
     "smallest",
     "stability",
     "universal",

@@ -21,7 +21,7 @@ from editverdict.pipeline.changes import Change
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.amplification import amplified
-from editverdict.pipeline.measures.answers import HEADROOM
+from editverdict.pipeline.measures.answering import HEADROOM
 from editverdict.pipeline.measures.perturbation import method_of, reach, start, units_picture
 from editverdict.pipeline.series import (
     AGGREGATIONS,

@@ -1,0 +1,351 @@
+"""What claims about answers have in common: which states are asked about which edits, and what is told of it.
+
+The same states are asked in the same groups by every claim, so that each answer is given once and found in the store by
+all the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from editverdict.data.records import EditRecord
+from editverdict.evaluation.dimensions import Locality, edit_counts, scores_of, undecided
+from editverdict.evaluation.judging import Item
+from editverdict.evaluation.probability import probability_scores
+from editverdict.evaluation.questions import DIMENSIONS, questions_of
+from editverdict.inference.intervals import missing
+from editverdict.pipeline.answers import Answered, Asked, answers_before, ask, in_state, known_edits, unedited
+from editverdict.pipeline.edits import editor_of, singles, steps
+from editverdict.pipeline.judging import judged
+from editverdict.pipeline.lengths import chain_length
+from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, passed
+from editverdict.pipeline.measures.perturbation import units_picture
+from editverdict.pipeline.trial import NotHere, Trial
+
+HEADROOM = 0.2
+TEN = 10.0
+Chain = list[EditRecord]
+
+
+def chains_of(trial: Trial, case: Case, length: int) -> list[Chain]:
+    """The first ``length`` edits of every chain of the profile that is so long."""
+    return [chain[:length] for chain in trial.chains(str(case.dataset)) if len(chain) >= length]
+
+
+def everything(chains: Sequence[Chain]) -> list[EditRecord]:
+    """The edits of all chains, chain by chain."""
+    return [record for chain in chains for record in chain]
+
+
+def single_answers(
+    trial: Trial, case: Case, method: str, chains: Sequence[Chain], before: dict[str, str], **options: Any
+) -> list[Answered]:
+    """Per chain: each of its records edited alone on the clean model and asked; rows put together."""
+    records = everything(chains)
+    states = singles(trial, case.model, method, records)
+    asked = [
+        in_state(trial, case.model, method, f"{method} single edits", [r], s, **options)
+        for r, s in zip(records, states, strict=True)
+    ]
+    found = iter(ask(trial, case.model, asked, before=before))
+    together = []
+    for chain in chains:
+        parts = [next(found) for _ in chain]
+        together.append(
+            Answered(
+                [row for p in parts for row in p.rows], [row for p in parts for row in p.probability], parts[0].key
+            )
+        )
+    return together
+
+
+def chain_answers(
+    trial: Trial, case: Case, method: str, chains: Sequence[Chain], before: dict[str, str], **options: Any
+) -> list[Answered]:
+    """Per chain: the state after its last edit, asked about all its edits (retention)."""
+    states = [steps(trial, case.model, method, chain) for chain in chains]
+    asked = [
+        in_state(trial, case.model, method, f"{method} chains", c, s, **options)
+        for c, s in zip(chains, states, strict=True)
+    ]
+    return ask(trial, case.model, asked, before=before)
+
+
+def average(answered: Answered, locality: Locality = "accuracy") -> float:
+    """Unweighted mean of Rel, Gen, Loc and Port over the edits of one set of answers."""
+    found = scores_of(answered.rows, locality=locality).avg
+    if found is None:
+        raise ValueError(f"a dimension has no question at all: {edit_counts(answered.rows)}; an average needs all four")
+    return found
+
+
+def unanswerable(case: Case, chains: Sequence[Chain]) -> Measurement | None:
+    """A measurement that is invalid because some chain has no question of some dimension, if so."""
+    lacking = []
+    for number, chain in enumerate(chains):
+        present = {q.dimension for record in chain for q in questions_of(record)}
+        lacking += [f"chain {number + 1} has no {name} question" for name in DIMENSIONS if name not in present]
+    if chains and not lacking:
+        return None
+    made = Measurement({d.name: missing(note="a dimension has no question") for d in case.claim.definitions})
+    made.checks |= passed("answers-complete", False, "; ".join(lacking[:4]) or "no chain is long enough")
+    made.stands_on = case.subject
+    made.pictures.append(units_picture(case, "No data", {"no data": []}))
+    return made
+
+
+def score_table(**many: Sequence[Answered]) -> dict[str, dict[str, float | None]]:
+    """Mean scores over chains per kind of state, for the record."""
+    table: dict[str, dict[str, float | None]] = {}
+    for name, answered in many.items():
+        rows = [row for one in answered for row in one.rows]
+        table[name] = dict(vars(scores_of(rows)))
+        if open_ := undecided(rows):
+            table[name]["undecided"] = open_
+        probability = [row for one in answered for row in one.probability]
+        if probability:
+            table[name] |= {k: v for k, v in vars(probability_scores(probability)).items() if v is not None}
+    return table
+
+
+def examples(title: str, limit: int = 12, **many: Answered) -> dict[str, Any]:
+    """Raw answers side by side."""
+    names = list(many)
+    first = many[names[0]].rows
+    rows = []
+    for number, row in enumerate(first[:limit]):
+        said = [many[name].rows[number]["answer"].strip()[:60] for name in names]
+        rows.append([row["dimension"], row["kind"], row["prompt"], row["accepted"][0], *said])
+    return {
+        "kind": "answers",
+        "title": title,
+        "columns": ["dimension", "kind", "prompt", "expected", *names],
+        "rows": rows,
+    }
+
+
+def complete(name: str, answered: Sequence[Answered], chains: Sequence[Chain]) -> dict[str, Any]:
+    """The check that every question of every edit has one answer."""
+    wanted = sum(len(questions_of(record)) for record in everything(chains))
+    found = sum(len(one.rows) for one in answered)
+    return passed(name, wanted == found, f"{found} answers to {wanted} questions")
+
+
+def headroom(name: str, value: float, what: str) -> dict[str, Any]:
+    """The check that there is something to lose."""
+    return passed(name, value >= HEADROOM, f"{what} = {value:.3f}, at least {HEADROOM} needed to show a loss")
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean of at least one value."""
+    return sum(values) / len(values)
+
+
+def describe(trial: Trial, case: Case, made: Measurement, chains: Sequence[Chain], length: int) -> None:
+    """Add what the measurement stands on: T, protocol, judge, and what the unedited model gets right."""
+    made.edits = length
+    made.resolution = 1 / (4 * length)
+    how = f"protocol {trial.profile.protocol.id}, judge {trial.profile.judge}"
+    made.stands_on = f"{case.subject}, {len(chains)} chains of {length} edits, {how}"
+    base = unedited(trial, case.model, everything(chains))
+    made.descriptive["scores"] = score_table(unedited=[base]) | made.descriptive.get("scores", {})
+    known = {r["edit_id"] + r["prompt"]: r["correct"] for r in base.rows if r["dimension"] == "loc"}
+    made.descriptive["headroom"] = {
+        "locality_questions_right_before": sum(right is True for right in known.values()),
+        "locality_questions": len(known),
+        "efficacy_before": probability_scores(base.probability).efficacy,
+        "edits_whose_old_object_is_known": sorted(known_edits(trial, base, everything(chains))),
+    }
+
+
+def require_deltas(trial: Trial, case: Case, method: str) -> None:
+    """Refuse methods whose state cannot be scaled tenfold: the positive control would be no control."""
+    if editor_of(trial, method, case.model).answers_itself:
+        raise NotHere(f"needs the control of ten ΔW, and the state of {method} is more than weight deltas")
+
+
+# --------------------------------------------------------------------------- retrieval with in-context answering
+SCR = "SCR"
+
+
+def scr_threshold(trial: Trial, case: Case) -> None:
+    """Refuse a model for which SCR's rule of confirmation is not settled."""
+    if SCR not in trial.library.methods:
+        raise NotHere(f"needs a method with id '{SCR}' in specs/methods")
+    spec = trial.library.methods[SCR]
+    if (spec.hyperparameters | spec.per_model.get(case.model, {})).get("threshold") is None:
+        raise NotHere(
+            f"needs SCR's confirmation threshold for this model: methods[{SCR}].per_model.{case.model}.threshold"
+        )
+
+
+def scr_answers(
+    trial: Trial,
+    case: Case,
+    chains: Sequence[Chain],
+    memories: Sequence[Chain],
+    before: dict[str, str],
+    label: str = SCR,
+) -> list[Answered]:
+    """Per chain: SCR asked about its edits, with the memory at the same place of ``memories``."""
+    asked = [Asked(label, tuple(c), method=SCR, memory=tuple(m)) for c, m in zip(chains, memories, strict=True)]
+    return ask(trial, case.model, asked, before=before)
+
+
+def irrelevant(chains: Sequence[Chain]) -> list[Chain]:
+    """For each chain another one: a memory of other facts."""
+    return [*chains[1:], chains[0]]
+
+
+def gold_answers(trial: Trial, case: Case, chains: Sequence[Chain], before: dict[str, str]) -> list[Answered]:
+    """Per chain: the unedited model with the right statement before every question that is about the edit."""
+    return ask(trial, case.model, [Asked("gold context", tuple(c), gold=True) for c in chains], before=before)
+
+
+# --------------------------------------------------------------------------- one claim's chains, asked in every way
+@dataclass(frozen=True)
+class AskedChains:
+    """The chains of a case and every state that claims ask about them; lists have one entry per chain."""
+
+    trial: Trial
+    case: Case
+    length: int
+    """T."""
+    chains: tuple[Chain, ...]
+    before: dict[str, str]
+    """Prompt -> answer of the unedited model."""
+
+    def single(self, method: str) -> list[Answered]:
+        """Each edit alone on the clean model."""
+        return single_answers(self.trial, self.case, method, self.chains, self.before)
+
+    def after(self, method: str) -> list[Answered]:
+        """After the last edit of the chain."""
+        return chain_answers(self.trial, self.case, method, self.chains, self.before, probabilities=True)
+
+    def ten_fold(self, method: str) -> list[Answered]:
+        """After the chain's ΔW ten times as large.
+
+        Raises
+        ------
+        NotHere
+            The method's state is more than weight deltas.
+        """
+        require_deltas(self.trial, self.case, method)
+        return chain_answers(self.trial, self.case, method, self.chains, self.before, scale=TEN)
+
+    def no_op(self) -> list[Answered]:
+        """After a chain of edits that change nothing."""
+        return chain_answers(self.trial, self.case, "no-op", self.chains, self.before)
+
+    def no_op_single(self) -> list[Answered]:
+        """Each edit that changes nothing alone."""
+        return single_answers(self.trial, self.case, "no-op", self.chains, self.before)
+
+    def scr(self) -> list[Answered]:
+        """SCR with the chain in its memory."""
+        return scr_answers(self.trial, self.case, self.chains, self.chains, self.before)
+
+    def scr_irrelevant(self) -> list[Answered]:
+        """SCR with another chain in its memory."""
+        return scr_answers(self.trial, self.case, self.chains, irrelevant(self.chains), self.before)
+
+    def gold(self) -> list[Answered]:
+        """The unedited model with the right statement before every question about the edit."""
+        return gold_answers(self.trial, self.case, self.chains, self.before)
+
+    def unedited(self) -> list[Answered]:
+        """The unedited model, with the probabilities of old and new objects."""
+        whole = unedited(self.trial, self.case.model, everything(self.chains))
+        return [_of_edits(whole, {record.id for record in chain}) for chain in self.chains]
+
+    def finished(
+        self,
+        made: Measurement,
+        scores: Mapping[str, list[Answered]],
+        title: str,
+        units: Mapping[str, Sequence[float]],
+        shown: Sequence[str] = (),
+    ) -> Measurement:
+        """Add scores, evidence and pictures to a measurement; ``shown`` names the states whose answers are printed."""
+        asked = next(iter(scores.values()))
+        made.checks |= complete("answers-complete", asked, self.chains)
+        made.descriptive["scores"] = score_table(**{name.replace(" ", "_"): many for name, many in scores.items()})
+        describe(self.trial, self.case, made, self.chains, self.length)
+        made.recipes = [one.key for many in scores.values() for one in many]
+        made.pictures.append(units_picture(self.case, title, dict(units)))
+        first = {name: scores[name][0] for name in shown or list(scores)[:3]}
+        made.pictures.append(examples("Answers, first chain", 12, **first))
+        return made
+
+
+def begin(trial: Trial, case: Case, length: int | None = None) -> AskedChains:
+    """The chains of a claim, all of its T (or of a given length).
+
+    Raises
+    ------
+    NotHere
+        The profile's chains are too short.
+    Unmeasurable
+        A chain has no question of some dimension.
+    """
+    wanted = chain_length(trial, case) if length is None else length
+    chains = chains_of(trial, case, wanted)
+    if (lacking := unanswerable(case, chains)) is not None:
+        raise Unmeasurable(lacking)
+    before = answers_before(trial, case.model, everything(chains))
+    return AskedChains(trial, case, wanted, tuple(chains), before)
+
+
+def _of_edits(answered: Answered, ids: set[str]) -> Answered:
+    return Answered(
+        [row for row in answered.rows if row["edit_id"] in ids],
+        [row for row in answered.probability if row["edit_id"] in ids],
+        answered.key,
+    )
+
+
+# --------------------------------------------------------------------------- scores and planted answers
+def scores_in(answered: Sequence[Answered], *dimensions: str) -> list[float]:
+    """Per chain the mean of some dimensions (``loc_eq4`` for Eq. 4); each must have been asked."""
+    found = []
+    for one in answered:
+        scores = vars(scores_of(one.rows))
+        if lacking := [name for name in dimensions if scores[name] is None]:
+            raise ValueError(f"no answer to any question of {', '.join(lacking)}: {edit_counts(one.rows)}")
+        found.append(mean([float(scores[name]) for name in dimensions]))
+    return found
+
+
+def less(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    """First minus second, chain by chain."""
+    return [a - b for a, b in zip(first, second, strict=True)]
+
+
+def said_instead(trial: Trial, answered: Answered, say: Callable[[int, dict[str, Any]], str]) -> Answered:
+    """The same questions with planted answers, judged by the profile's judge.
+
+    Parameters
+    ----------
+    trial
+        Whose judge.
+    answered
+        Judged answers.
+    say
+        (number, row) -> the answer in place of the row's.
+    """
+    said = [say(number, row) for number, row in enumerate(answered.rows)]
+    items = [Item(row["prompt"], tuple(row["accepted"]), text) for row, text in zip(answered.rows, said, strict=True)]
+    verdicts = judged(trial, items, label="planted answers")
+    rows = [
+        {**row, "answer": text, "correct": one.correct}
+        for row, text, one in zip(answered.rows, said, verdicts, strict=True)
+    ]
+    return Answered(rows, [], answered.key)
+
+
+def right_answers(trial: Trial, answered: Sequence[Answered]) -> list[Answered]:
+    """As if every question had been answered by the first answer that counts as right."""
+    return [said_instead(trial, one, lambda _, row: str(row["accepted"][0])) for one in answered]

@@ -1,0 +1,124 @@
+"""What a row's scores of answers say in the columns of the paper's tables 3, 29 to 32, 37, 38, 41 and 43.
+
+As in :mod:`editverdict.reporting.paper_rows`: a row that was not measured gives no records, an absent score is None.
+Scores of rows are shares; the paper prints percent, but for Tables 37 and 38.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from editverdict.inference.rows import Row
+from editverdict.reporting.paper_rows import Record, mapping_at
+
+METRICS = ("rel", "gen", "loc", "port")
+PRE_EDIT = "Pre-edit"
+
+
+def _scores(row: Row, state: str, metrics: tuple[str, ...] = (*METRICS, "avg")) -> Record | None:
+    """The scores of one kind of state in percent; None if the row has none."""
+    found = mapping_at(row.descriptive, "scores", state)
+    return {name: _percent(found.get(name)) for name in metrics} if found else None
+
+
+def _percent(value: Any) -> float | None:
+    return 100.0 * value if isinstance(value, int | float) else None
+
+
+def _records(row: Row, states: Mapping[str, Record], metrics: tuple[str, ...] = (*METRICS, "avg")) -> list[Record]:
+    found = {state: _scores(row, state, metrics) for state in states}
+    return [{**names, **scores} for state, names in states.items() if (scores := found[state]) is not None]
+
+
+def _setting(row: Row, method: str | None, setting: str) -> Record:
+    return {"dataset": row.dataset, "setting": setting, "method": method}
+
+
+# ------------------------------------------------------------------------------- Tables 3, 29-32
+def both_settings(row: Row) -> list[Record]:
+    """Tables 3, 31 and 32: the drop from single to sequential editing, beside the unedited model."""
+    if row.claim != "rq1-drop-single-to-seq":
+        return []
+    settings = ("single", "sequential")
+    states = {"unedited": _setting(row, PRE_EDIT, "either")}
+    return _records(row, states | {name: _setting(row, row.method, name) for name in settings})
+
+
+def sequential(row: Row) -> list[Record]:
+    """Tables 29 and 30: the sequential half of the same."""
+    return [record for record in both_settings(row) if record["setting"] != "single"]
+
+
+def retrieval(row: Row) -> list[Record]:
+    """The line of SCR in the same tables, out of its comparison with a method."""
+    if row.claim != "scr-dominates-avg":
+        return []
+    return _records(row, {"SCR": _setting(row, "SCR", "sequential")})
+
+
+# ------------------------------------------------------------------------------- Table 37
+def ends_of_chains(row: Row) -> list[Record]:
+    """Table 37: single edits (N = 1) and the end of the chains."""
+    length = row.descriptive.get("edits")
+    if row.claim != "rq1-drop-single-to-seq" or not isinstance(length, int):
+        return []
+    states = {"single": "1", "sequential": str(length)}
+    return [
+        {"method": row.method, "metric": metric, "n_edits": n, "value": found.get(metric)}
+        for metric in METRICS
+        for state, n in states.items()
+        if (found := mapping_at(row.descriptive, "scores", state))
+    ]
+
+
+def on_the_way(row: Row) -> list[Record]:
+    """Table 37: the T of the schedule, where the chains are asked on their way; mean over chains."""
+    at = row.descriptive.get("schedule")
+    tables = mapping_at(row.descriptive, "scores")
+    if not row.claim.startswith("corr-") or not isinstance(at, list):
+        return []
+    return [
+        {"method": row.method, "metric": metric, "n_edits": str(t), "value": _mean_at(tables.get(metric), i)}
+        for metric in METRICS
+        for i, t in enumerate(at)
+    ]
+
+
+def _mean_at(table: Any, column: int) -> float | None:
+    """Mean over chains at one T; None where a chain has no such score."""
+    values = [line[column] for line in table] if isinstance(table, list) else []
+    return None if not values or None in values else sum(values) / len(values)
+
+
+# ------------------------------------------------------------------------------- Table 38
+def by_confidence(row: Row) -> list[Record]:
+    """Table 38: single edits (N = 1) and the end of the chains, in both halves of the facts."""
+    length = row.descriptive.get("edits")
+    return [
+        {"method": row.method, "n_edits": n, "metric": metric, "logp_group": group, "value": scores.get(metric)}
+        for group, states in mapping_at(row.descriptive, "split_scores").items()
+        for metric in METRICS
+        for state, n in (("single", "1"), ("sequential", str(length)))
+        if (scores := mapping_at(states, state))
+    ]
+
+
+# ------------------------------------------------------------------------------- Table 41
+def by_l2(row: Row) -> list[Record]:
+    """Table 41: two weights of AlphaEdit's L2 term, single and sequential."""
+    states = {
+        "single_L2_1": ("1", "single"),
+        "L2_1": ("1", "sequential"),
+        "single_L2_10": ("10", "single"),
+        "L2_10": ("10", "sequential"),
+    }
+    named = {state: {"l2": l2, "dataset": row.dataset, "setting": way} for state, (l2, way) in states.items()}
+    return _records(row, named, METRICS)
+
+
+# ------------------------------------------------------------------------------- Table 43
+def with_memory(row: Row) -> list[Record]:
+    """Table 43: SCR, and an edited model that answers from the same memory."""
+    names = {"dataset": row.dataset, "n_edits": str(row.descriptive.get("edits"))}
+    return _records(row, {"SCR": {**names, "method": "SCR"}, "combination": {**names, "method": row.method}})

@@ -1,0 +1,124 @@
+"""Answers made by hand in the place of a model's: chains whose scores are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from editverdict.data.records import EditRecord, Probe
+from editverdict.evaluation.questions import questions_of
+from editverdict.pipeline.answers import Answered
+from editverdict.pipeline.measurement import Measurement
+from editverdict.pipeline.measures.answering import AskedChains, complete
+
+Right = Callable[[int, int, str, int], bool]
+"""(chain, edit, dimension, number of the question) -> whether it is answered rightly."""
+
+
+def record(chain: int, edit: int) -> EditRecord:
+    """A record with one question of reliability, and two of every other dimension."""
+    name = f"S{chain}-{edit}"
+    return EditRecord(
+        id=name,
+        prompt=f"The capital of {name} is",
+        subject=name,
+        target_new=f"new{name}",
+        target_old=f"old{name}",
+        rephrases=(f"{name} has as capital", f"Capital of {name}:"),
+        locality=tuple(Probe(prompt=f"River {k} of {name}:", answers=(f"river{k}{name}",), kind="k") for k in (0, 1)),
+        portability=tuple(
+            Probe(prompt=f"Mayor {k} of {name}:", answers=(f"mayor{k}{name}",), kind="k") for k in (0, 1)
+        ),
+    )
+
+
+def chains(count: int = 6, length: int = 10) -> tuple[list[EditRecord], ...]:
+    return tuple([record(c, e) for e in range(length)] for c in range(count))
+
+
+def answered(chain: int, records: Sequence[EditRecord], right: Right) -> Answered:
+    """Judged answers; a wrong locality answer is another one than before the edit, a right one is the same."""
+    rows, probability = [], []
+    for edit, one in enumerate(records):
+        seen: dict[str, int] = {}
+        for q in questions_of(one):
+            number = seen.get(q.dimension, 0)
+            seen[q.dimension] = number + 1
+            correct = right(chain, edit, q.dimension, number)
+            rows.append(
+                {
+                    "edit_id": q.edit_id,
+                    "dimension": q.dimension,
+                    "kind": q.kind,
+                    "prompt": q.prompt,
+                    "given": None,
+                    "accepted": list(q.accepted),
+                    "answer": q.accepted[0] if correct else "nonsense",
+                    "correct": correct,
+                    "same_as_before": correct if q.dimension == "loc" else None,
+                }
+            )
+        # The earlier an edit stands in its chain, the surer the model is of its old object.
+        row = {"edit_id": one.id, "part": "efficacy", "logp_expected": -9.0, "logp_rival": -float(edit + 1)}
+        probability.append({**row, "kind": "prompt", "prompt": one.prompt, "expected": "n", "rival": "o"})
+    return Answered(rows, probability, f"key-{chain}")
+
+
+def first(share: float) -> Callable[[int, int], bool]:
+    """Right for about that share of edits, another one in each chain, so that chains differ a little."""
+    return lambda chain, edit: (edit * 7 + chain) % 20 < round(20 * share)
+
+
+def scored(**shares: float) -> Right:
+    """Every question of a dimension right for a share of the edits; 0 where it is not named."""
+    return lambda chain, edit, dimension, _: first(shares.get(dimension, 0.0))(chain, edit)
+
+
+PERFECT = scored(rel=1.0, gen=1.0, loc=1.0, port=1.0)
+UNEDITED = scored(loc=0.6)
+GOLD = scored(rel=1.0, gen=0.9, loc=0.6, port=0.5)
+NOTHING = scored()
+
+
+@dataclass(frozen=True)
+class PlantedChains(AskedChains):
+    """Chains that are asked nothing: what each state answers is planted."""
+
+    states: Mapping[str, Right] = field(default_factory=dict)
+    """``single X``, ``after X``, ``ten-fold X``, ``no-op``, ``SCR``, ``irrelevant``, ``gold``, ``unedited`` -> what is
+    right."""
+
+    def _given(self, name: str) -> list[Answered]:
+        return [answered(c, records, self.states[name]) for c, records in enumerate(self.chains)]
+
+    def single(self, method: str) -> list[Answered]:
+        return self._given(f"single {method}")
+
+    def after(self, method: str) -> list[Answered]:
+        return self._given(f"after {method}")
+
+    def ten_fold(self, method: str) -> list[Answered]:
+        return self._given(f"ten-fold {method}")
+
+    def no_op(self) -> list[Answered]:
+        return self._given("no-op")
+
+    no_op_single = no_op
+
+    def scr(self) -> list[Answered]:
+        return self._given("SCR")
+
+    def scr_irrelevant(self) -> list[Answered]:
+        return self._given("irrelevant")
+
+    def gold(self) -> list[Answered]:
+        return self._given("gold")
+
+    def unedited(self) -> list[Answered]:
+        return self._given("unedited")
+
+    def finished(self, made: Measurement, scores: Any, title: str, units: Any, shown: Any = ()) -> Measurement:
+        made.checks |= complete("answers-complete", next(iter(scores.values())), self.chains)
+        made.pictures.append({"title": title, "groups": units})
+        return made
