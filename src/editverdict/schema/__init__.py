@@ -29,6 +29,7 @@ from editverdict.schema.specs import (
     Sizes,
     Source,
     Spec,
+    Thinking,
 )
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "SpecError",
     "SpecLibrary",
     "SpecProblem",
+    "Thinking",
     "did_you_mean",
     "json_schemas",
     "nearest",

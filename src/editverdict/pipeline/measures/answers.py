@@ -134,7 +134,7 @@ def _mean(values: Sequence[float]) -> float:
 def _describe(trial: Trial, case: Case, made: Measurement, chains: Sequence[Chain], length: int) -> None:
     made.edits = length
     made.resolution = 1 / (4 * length)
-    how = f"protocol {trial.profile.protocol.id}, judge {trial.profile.judge}"
+    how = f"protocol {trial.profile.protocol_of(case.model).id}, judge {trial.profile.judge}"
     made.stands_on = f"{case.subject}, {len(chains)} chains of {length} edits, {how}"
     base = unedited(trial, case.model, _everything(chains))
     made.descriptive["scores"] = _table(unedited=[base]) | made.descriptive.get("scores", {})
