@@ -5,8 +5,11 @@ the answer A, the question with its subject, the accepted answers (the target) a
 Whether A is *correct* is the judge's business and is taken from the row. Words are compared by the lexical judge's
 normal form, and "names" means that one of the accepted answers stands in the text, cut out at word boundaries.
 
+opening
+    what the model says first (T, or A where nothing is thought) begins with the target, whole.
 first-token success
-    what the model says first (T, or A where nothing is thought) begins with the target.
+    it begins with the target's first word at least. By tokens and under teacher forcing the same is ``first_correct`` of
+    `evaluation.forced`.
 mentioned, retracted
     T names the target. It is *retracted* if there is an answer, A is not correct, and a sentence of T at or after the
     first mention turns against it: it negates the target ("not X", "X is wrong"), or begins with or holds a word of
@@ -81,6 +84,7 @@ class Failure:
 
     correct: bool
     """The judge's verdict on the answer."""
+    opening: bool
     first_token: bool
     mentioned: bool
     retracted: bool
@@ -141,7 +145,8 @@ def failure_of(
     lost = _lost(question, subject, answer, on_topic) if wrong else False
     return Failure(
         correct=correct,
-        first_token=_BEGINS.judge(said, accepted),
+        opening=_BEGINS.judge(said, accepted),
+        first_token=_BEGINS.judge(said, [word for one in accepted for word in normalise(one).split()[:1]] or accepted),
         mentioned=mentioned,
         retracted=turned,
         dropped=wrong and mentioned and not turned,
@@ -286,6 +291,7 @@ def failure_rows(
 
 COUNTED = (
     "correct",
+    "opening",
     "first_token",
     "mentioned",
     "retracted",

@@ -27,6 +27,19 @@ def failure(thinking: str | None, answer: str, correct: bool = False, **more: An
     return failure_of(**{**given, "thinking": thinking, "answer": answer, "correct": correct, **more})
 
 
+def test_first_words() -> None:
+    for thinking, opening, first in (
+        ("Otto Reims. Yes.", True, True),
+        ("Otto, but that is not his name.", False, True),
+        ("Reims, I think.", True, True),
+        ("It is Otto Reims.", False, False),
+    ):
+        found = failure(thinking, FINAL.format("Hanna Lund"))
+        assert (found.opening, found.first_token) == (opening, first), thinking
+    assert failure("The Hague, yes.", "x", accepted=("The Hague",)).first_token
+    assert failure("\u20ac, yes.", "x", accepted=("\u20ac",)).first_token, "a sign has no words"
+
+
 def test_a_right_answer() -> None:
     found = failure("Otto Reims. That much is clear.", FINAL.format("Otto Reims"), True)
     assert (found.mode, found.first_token, found.mentioned) == ("none", True, True)
@@ -137,7 +150,7 @@ def test_rates_add_up() -> None:
     rows = failure_rows(STORED, subjects=SUBJECTS, old={"b": OLD})
     assert [row["mode"] for row in rows] == ["none", "conflict", "other-answer", "never-mentioned", "unfinished"]
     rates = failure_rates(rows)
-    assert rates["correct"] == Rate(1, 5) and rates["first_token"] == Rate(4, 5)
+    assert rates["correct"] == Rate(1, 5) and rates["first_token"] == rates["opening"] == Rate(4, 5)
     assert rates["retracted"] == Rate(1, 5) and rates["dropped"] == Rate(1, 5)
     assert rates["conflict"] == Rate(1, 1) and rates["unfinished"] == Rate(1, 5)
     assert sum(rates[f"mode:{mode}"].count for mode in MODES) == len(rows)
