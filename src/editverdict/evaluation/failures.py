@@ -8,8 +8,8 @@ normal form, and "names" means that one of the accepted answers stands in the te
 opening
     what the model says first (T, or A where nothing is thought) begins with the target, whole.
 first-token success
-    it begins with the target's first word at least. By tokens and under teacher forcing the same is ``first_correct`` of
-    `evaluation.forced`.
+    it begins with the target's first word at least. By tokens, under teacher forcing, the same is ``first_correct`` in
+    the rows of `evaluation.forced`.
 mentioned, retracted
     T names the target. It is *retracted* if there is an answer, A is not correct, and a sentence of T at or after the
     first mention turns against it: it negates the target ("not X", "X is wrong"), or begins with or holds a word of
