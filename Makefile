@@ -28,7 +28,7 @@ lint: $(STAMP)
 # What editing and geometry cost, as ratios measured side by side in one run, and how often verdicts are right on
 # synthetic worlds; about half an hour. All of them run to their end.
 bench: $(STAMP)
-	@status=0; for part in run geometry verdict_quality ledger; do OMP_NUM_THREADS=1 $(BIN)/python bench/$$part.py || status=1; done; exit $$status
+	@status=0; for part in run geometry answering verdict_quality ledger; do OMP_NUM_THREADS=1 $(BIN)/python bench/$$part.py || status=1; done; exit $$status
 
 # EasyEdit's ROME, MEMIT and AlphaEdit beside ours; needs EasyEdit's environment (docs/easyedit.md).
 bench-peers: $(STAMP)

@@ -15,11 +15,14 @@ from editverdict.evaluation.judging import Item, Judge, Judgement
 from editverdict.evaluation.lexical import normalise
 from editverdict.evaluation.questions import DIMENSIONS, Dimension, Question
 from editverdict.generation.decode import Answer
+from editverdict.generation.protocol import one_protocol
 
 AnswerRow = dict[str, Any]
 """Keys: ``edit_id``, ``dimension``, ``kind``, ``prompt``, ``accepted`` (list), ``answer`` (text as generated),
-``correct`` (bool; None where the judge gave no verdict), ``same_as_before`` (bool for locality with an answer from
-before the edit, else None) and, where a model judged, ``reason`` (its own)."""
+``correct`` (bool; under teacher forcing the share of tokens; None where the judge gave no verdict), ``same_as_before``
+(bool for locality with an answer from before the edit, else None) and, where a model judged, ``reason`` (its own). From
+the store also ``protocol`` and ``judge``, whose ids together are the score's, and ``tokens`` (ids as generated); of a
+protocol with a thinking part ``thinking`` and ``thinking_closed``."""
 
 Locality = Literal["accuracy", "eq4"]
 
@@ -117,6 +120,8 @@ def per_edit_scores(
     parts: Sequence[Dimension] = DIMENSIONS,
 ) -> dict[str, Scores]:
     """Scores of each edit, in order of first appearance; arguments and errors as in `scores_of`."""
+    rows = list(rows)
+    require_one_score_id(rows, "answers to be scored together")
     by_edit: dict[str, list[AnswerRow]] = {}
     for row in rows:
         if row["dimension"] not in DIMENSIONS:
@@ -147,6 +152,8 @@ def scores_of(
     ------
     ValueError
         If a row's dimension or a part is unknown, or if there are no parts.
+    ProtocolMismatch
+        If the rows carry different protocol or judge ids.
     """
     edits = list(per_edit_scores(rows, locality=locality, parts=parts).values())
     means = {name: mean_of(getattr(edit, name) for edit in edits) for name in (*DIMENSIONS, "loc_eq4")}
@@ -157,6 +164,58 @@ def edit_counts(rows: Iterable[AnswerRow]) -> dict[str, int]:
     """Count the edits behind each score, e.g. ``{"rel": 20, ..., "port": 12, "loc_eq4": 20}``."""
     edits = list(per_edit_scores(rows).values())
     return {name: sum(getattr(e, name) is not None for e in edits) for name in (*DIMENSIONS, "loc_eq4")}
+
+
+@dataclass(frozen=True)
+class KindScore:
+    """One sub-kind of a dimension: portability by reasoning, alias, one hop, ..."""
+
+    share: float
+    """Mean over an edit's questions of the kind, then over edits."""
+    n_edits: int
+    n_questions: int
+
+
+def scores_by_kind(rows: Iterable[AnswerRow], dimension: Dimension) -> dict[str, KindScore]:
+    """Scores of a dimension kind by kind, in alphabetical order; kinds that were not asked are absent.
+
+    Raises
+    ------
+    ValueError
+        If the dimension is unknown.
+    ProtocolMismatch
+        If the rows carry different protocol or judge ids.
+    """
+    if dimension not in DIMENSIONS:
+        raise ValueError(f"dimension must be one of {', '.join(DIMENSIONS)}, found {dimension!r}")
+    chosen = [row for row in rows if row["dimension"] == dimension]
+    require_one_score_id(chosen, "answers to be scored together")
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in chosen:
+        if row["correct"] is not None:
+            found.setdefault(str(row["kind"]), {}).setdefault(str(row["edit_id"]), []).append(float(row["correct"]))
+    return {
+        kind: KindScore(
+            fmean(fmean(values) for values in edits.values()), len(edits), sum(len(values) for values in edits.values())
+        )
+        for kind, edits in sorted(found.items())
+    }
+
+
+def require_one_score_id(rows: Iterable[Mapping[str, Any]], what: str, *, judged: bool = True) -> str | None:
+    """The one score id of rows, ``protocol/judge`` (protocol alone, if not ``judged``); None if they carry none.
+
+    Raises
+    ------
+    ProtocolMismatch
+        If there is more than one.
+    """
+
+    def of(row: Mapping[str, Any]) -> str | None:
+        protocol, judge = row.get("protocol"), row.get("judge")
+        return protocol if protocol is None or not judged else f"{protocol}/{judge or 'no judge'}"
+
+    return one_protocol((of(row) for row in rows), what)
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:

@@ -20,6 +20,7 @@ from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel, Pre
 from transformers.modeling_outputs import BaseModelOutput
 
 from editverdict.generation.protocol import Protocol, decoder_start
+from editverdict.generation.thinking import Parts, part
 
 StoppedBy = Literal["stop", "eos", "limit"]
 Progress = Callable[[int], object]
@@ -41,6 +42,11 @@ class Answer:
     """Generated token ids, with the one that ended the answer."""
     stopped_by: StoppedBy
     """``stop`` (a stop string was completed), ``eos`` (end token) or ``limit`` (token limit of the protocol)."""
+    thinking: str | None = None
+    """What was said between the protocol's marks of thinking, without special tokens; it is no part of ``text``. None:
+    the protocol names no marks, or nothing was thought."""
+    thinking_closed: bool | None = None
+    """Whether the thinking part came to its end; where it did not, there is no answer, and ``text`` is empty."""
 
     @property
     def n_tokens(self) -> int:
@@ -56,6 +62,8 @@ class _Row:
     tokens: list[int] = field(default_factory=list)
     stopped_by: StoppedBy | None = None
     owner: int = 0
+    thinks: bool = False
+    """The prompt itself opens the thinking part."""
 
 
 class ByRow(Protocol_):
@@ -110,10 +118,15 @@ def greedy_answers(
     ------
     ValueError
         If a prompt is empty, or is too long for the model's positions, if ``batch_size`` is below 1, or if the protocol
-        was built for a model of the other kind (decoder-only or encoder-decoder).
+        was built for a model of the other kind (decoder-only or encoder-decoder) or for forced targets.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, found {batch_size}")
+    if protocol.spec.decoding != "greedy":
+        raise ValueError(
+            f"protocol '{protocol.spec.id}' has decoding {protocol.spec.decoding!r}, and greedy_answers needs "
+            "'greedy'; force targets by generation.forced.forced_targets"
+        )
     if protocol.decoder_start != decoder_start(model):
         raise ValueError(
             f"the protocol says that answers start from decoder token {protocol.decoder_start}, the model from "
@@ -126,10 +139,10 @@ def greedy_answers(
     _check_lengths(model, [prompt for prompt, _ in distinct], encoded, protocol.spec.max_new_tokens)
     answers: dict[tuple[str, int], Answer] = {}
     for chosen in batches([len(ids) for ids in encoded], batch_size):
-        rows = [_Row(encoded[i], owner=distinct[i][1]) for i in chosen]
+        rows = [_Row(encoded[i], owner=distinct[i][1], thinks=protocol.begins_thinking(distinct[i][0])) for i in chosen]
         _decode(model, tokenizer, rows, protocol, by_row)
         for i, row in zip(chosen, rows, strict=True):
-            answers[distinct[i]] = _answer(tokenizer, row, protocol.spec.stop)
+            answers[distinct[i]] = _answer(tokenizer, row, protocol)
         if progress is not None:
             progress(sum(counts[distinct[i]] for i in chosen))
     return [answers[one] for one in asked]
@@ -257,7 +270,7 @@ def _take(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], chosen: list[int
     if protocol.spec.stop:
         # Text, not token ids: a stop string may begin or end inside a token, or span several.
         for row in open_rows:
-            if _cut(_text(tokenizer, row.tokens), protocol.spec.stop) is not None:
+            if _cut(_answer_so_far(tokenizer, row, protocol), protocol.spec.stop) is not None:
                 row.stopped_by = "stop"
     for row in open_rows:
         if row.stopped_by is None and len(row.tokens) >= protocol.spec.max_new_tokens:
@@ -275,12 +288,38 @@ def _cut(text: str, stops: Sequence[str]) -> int | None:
     return min(found) if found else None
 
 
-def _answer(tokenizer: PreTrainedTokenizerBase, row: _Row, stops: Sequence[str]) -> Answer:
+def _parts(tokenizer: PreTrainedTokenizerBase, row: _Row, protocol: Protocol, tokens: Sequence[int]) -> Parts:
+    """Thinking and answer among these tokens; only the answer where the protocol names no marks."""
+    marks = protocol.spec.thinking
+    if marks is None:
+        return Parts(None, _text(tokenizer, tokens), None)
+    # The marks may be special tokens, so they are looked for before those are left out.
+    parts = part(_text(tokenizer, tokens, special=True), marks, opened=row.thinks)
+    special = tokenizer.all_special_tokens
+    thinking = None if parts.thinking is None else _without(parts.thinking, special)
+    return Parts(thinking, _without(parts.answer, special), parts.closed)
+
+
+def _without(text: str, tokens: Sequence[str]) -> str:
+    for token in tokens:
+        text = text.replace(token, "")
+    return text
+
+
+def _answer_so_far(tokenizer: PreTrainedTokenizerBase, row: _Row, protocol: Protocol) -> str:
+    """The text in which stop strings count: all of it, or what follows the thinking part and its white space."""
+    parts = _parts(tokenizer, row, protocol, row.tokens)
+    return parts.answer if protocol.spec.thinking is None else parts.answer.lstrip()
+
+
+def _answer(tokenizer: PreTrainedTokenizerBase, row: _Row, protocol: Protocol) -> Answer:
     if row.stopped_by is None:
         raise RuntimeError("a row left the decoding loop unfinished")
-    text = _text(tokenizer, row.tokens[:-1] if row.stopped_by == "eos" else row.tokens)
+    parts = _parts(tokenizer, row, protocol, row.tokens[:-1] if row.stopped_by == "eos" else row.tokens)
+    said = parts.answer if protocol.spec.thinking is None else parts.answer.lstrip()
     raw = _text(tokenizer, row.tokens, special=True)
-    return Answer(text[: _cut(text, stops)], raw, tuple(row.tokens), row.stopped_by)
+    text = said[: _cut(said, protocol.spec.stop)]
+    return Answer(text, raw, tuple(row.tokens), row.stopped_by, parts.thinking, parts.closed)
 
 
 def padded(

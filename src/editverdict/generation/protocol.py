@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from editverdict.generation.thinking import opens_in
 from editverdict.schema.specs import AnswerProtocol
 
 PROTOCOL_VERSION = 1
@@ -118,6 +119,17 @@ class Protocol:
         """
         # Named only where there is one, so that the ids of decoder-only models are what they were.
         start = {} if self.decoder_start is None else {"decoder_start": self.decoder_start}
+        thinking = (
+            {} if self.spec.thinking is None else {"thinking": [self.spec.thinking.open, self.spec.thinking.close]}
+        )
+        options = {"template_options": self.spec.template_options} if self.spec.template_options else {}
+        # A forced target ends where it ends, and nothing of it is thought.
+        free = {
+            "max_new_tokens": self.spec.max_new_tokens,
+            "stop": sorted(set(self.spec.stop)),
+            "eos": list(self.eos_ids),
+            **thinking,
+        }
         return _sha256(
             {
                 "version": PROTOCOL_VERSION,
@@ -125,22 +137,34 @@ class Protocol:
                 "prompt_form": self.spec.prompt_form,
                 "chat_template": self.chat_template,
                 "decoding": self.spec.decoding,
-                "max_new_tokens": self.spec.max_new_tokens,
-                "stop": sorted(set(self.spec.stop)),
-                "eos": list(self.eos_ids),
+                **(free if self.spec.decoding == "greedy" else {}),
+                **options,
                 **start,
             }
         )[:16]
+
+    def teacher_forced(self) -> Protocol:
+        """The protocol that forces targets after the same prompts (`generation.forced`); its id is another."""
+        return replace(self, spec=self.spec.teacher_forced())
 
     def render(self, prompt: str) -> str:
         """Return the text that the model reads: the prompt itself, or the chat template around it."""
         if self.spec.prompt_form == "completion":
             return prompt
         messages = [{"role": "user", "content": prompt}]
+        options: dict[str, Any] = dict(self.spec.template_options)
         text = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, chat_template=self.chat_template
+            messages,
+            tokenize=False,
+            add_generation_prompt=True,
+            chat_template=self.chat_template,
+            **options,
         )
         return str(text)
+
+    def begins_thinking(self, prompt: str) -> bool:
+        """Whether the rendered prompt itself opens the thinking part, so that the model does not."""
+        return self.spec.thinking is not None and opens_in(self.render(prompt), self.spec.thinking)
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of the rendered prompts, unpadded.
@@ -181,6 +205,43 @@ def decoder_start(model: Any) -> int | None:
         f"{type(model).__name__} is an encoder-decoder, but its configuration names no decoder_start_token_id; set it "
         "in the model's config.json (T5: the id of its padding token)"
     )
+
+
+def end_tokens(model: Any) -> tuple[int, ...]:
+    """Tokens that end an answer by the model's generation configuration, ascending; chat models often have several."""
+    found = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    many = found if isinstance(found, list | tuple) else [] if found is None else [found]
+    return tuple(sorted({int(token) for token in many}))
+
+
+class ProtocolMismatch(ValueError):
+    """Numbers of different protocols were about to be compared or averaged."""
+
+
+def one_protocol(ids: Iterable[str | None], what: str) -> str | None:
+    """The one protocol id behind several numbers; None if there are no numbers, or none of them carries an id.
+
+    Parameters
+    ----------
+    ids : iterable of str or None
+        Of every number that is to be put together.
+    what : str
+        What they are, for the message.
+
+    Raises
+    ------
+    ProtocolMismatch
+        The ids differ, or only some of the numbers carry one.
+    """
+    found = set(ids)
+    if len(found) > 1:
+        named = ", ".join(sorted("none" if one is None else one for one in found))
+        raise ProtocolMismatch(
+            f"{what} carry different protocol ids ({named}), expected one: answers made in different ways are neither "
+            "compared nor averaged; ask both sides by one protocol, or state the gap between two protocols as such "
+            "(inference.comparisons.protocol_gap)"
+        )
+    return found.pop() if found else None
 
 
 def encode_texts(

@@ -156,7 +156,6 @@ def _picked(logits: torch.Tensor, columns: list[list[int]]) -> torch.Tensor:
     return logits[rows, [column for row in columns for column in row]]
 
 
-@torch.no_grad()
 def targets_are_argmax(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -168,18 +167,53 @@ def targets_are_argmax(
     by_row: ByRow | None = None,
 ) -> list[bool]:
     """Whether teacher forcing finds every token of a target the most probable; arguments as `target_logprobs`."""
+    prompts, targets = encode_pairs(tokenizer, pairs, add_special_tokens)
+    best = argmax_tokens(model, prompts, targets, batch_size=batch_size, owners=owners, by_row=by_row)
+    return [found == target for found, target in zip(best, targets, strict=True)]
+
+
+@torch.no_grad()
+def argmax_tokens(
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    targets: Sequence[list[int]],
+    *,
+    batch_size: int = 64,
+    owners: Sequence[int] | None = None,
+    by_row: ByRow | None = None,
+) -> list[list[int]]:
+    """The most probable token at each place of each target, the target's own tokens before it being given.
+
+    Parameters
+    ----------
+    model
+        A model in eval mode.
+    prompts, targets : sequence of list of int
+        Token ids, none empty.
+    batch_size, owners, by_row : optional
+        As `target_logprobs`.
+
+    Returns
+    -------
+    list of list of int
+        As many ids as the target has.
+
+    Raises
+    ------
+    ValueError
+        If ``batch_size`` is below 1.
+    """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, found {batch_size}")
-    prompts, targets = encode_pairs(tokenizer, pairs, add_special_tokens)
-    result: dict[int, bool] = {}
+    result: dict[int, list[int]] = {}
     for chosen in batches([len(p) * 4096 + len(t) for p, t in zip(prompts, targets, strict=True)], batch_size):
         if by_row is not None:
             by_row.use([owners[i] if owners else 0 for i in chosen])
         wanted = [targets[i] for i in chosen]
         best = _logits_after(model, [prompts[i] for i in chosen], [target[:-1] for target in wanted]).argmax(1).cpu()
         said = torch.split(best, [len(target) for target in wanted])
-        result.update({i: tokens.tolist() == targets[i] for i, tokens in zip(chosen, said, strict=True)})
-    return [result[i] for i in range(len(pairs))]
+        result.update({i: tokens.tolist() for i, tokens in zip(chosen, said, strict=True)})
+    return [result[i] for i in range(len(prompts))]
 
 
 def choice_logprobs(

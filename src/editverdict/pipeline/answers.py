@@ -18,15 +18,16 @@ from editverdict.evaluation.dimensions import items_of, rows_of
 from editverdict.evaluation.judging import Item, Judgement
 from editverdict.evaluation.probability import Comparison, comparisons_of, pairs_of, probability_rows
 from editverdict.evaluation.questions import Question, questions_of
-from editverdict.generation.decode import greedy_answers
+from editverdict.generation.decode import Answer, greedy_answers
 from editverdict.generation.in_context import IN_CONTEXT_VERSION, answer_with_context
+from editverdict.generation.protocol import Protocol
 from editverdict.generation.scoring import target_logprobs, targets_are_argmax
 from editverdict.pipeline.edits import answering_fields, editor_of, resources, state_key
-from editverdict.pipeline.judging import judged
+from editverdict.pipeline.judging import judge_of, judged
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
-ANSWERS_VERSION = 2
+ANSWERS_VERSION = 3
 TOGETHER = 12
 """States of single edits that are asked in one batch."""
 
@@ -58,7 +59,8 @@ class Asked:
     """Also find whether the new object is the most probable one token by token (the methods' own success)."""
 
 
-def _questions(asked: Asked) -> list[Question]:
+def questions_asked(asked: Asked) -> list[Question]:
+    """The questions of the records, of the dimensions that are asked about."""
     return [q for record in asked.asked for q in questions_of(record) if q.dimension in asked.dimensions]
 
 
@@ -73,7 +75,7 @@ def _comparisons(asked: Asked) -> list[Comparison]:
     return [c for r in asked.asked for c in comparisons_of(r) if PART_OF[c.part] in asked.dimensions]
 
 
-def _fields(trial: Trial, model_id: str, asked: Asked) -> dict[str, Any]:
+def fields_of(trial: Trial, model_id: str, asked: Asked) -> dict[str, Any]:
     """Recipe fields of one member of a group."""
     editor = None
     if asked.method is not None:
@@ -87,7 +89,7 @@ def _fields(trial: Trial, model_id: str, asked: Asked) -> dict[str, Any]:
         "scale": asked.scale,
         "editor": editor,
         "gold": [IN_CONTEXT_VERSION, *(r.statement for r in asked.asked)] if asked.gold else None,
-        "questions": [[q.edit_id, q.dimension, q.kind, q.prompt] for q in _questions(asked)],
+        "questions": [[q.edit_id, q.dimension, q.kind, q.prompt] for q in questions_asked(asked)],
         "targets": [vars(c) for c in _comparisons(asked)] if asked.probabilities else None,
         "success": [[r.prompt, r.target_new] for r in asked.asked] if asked.success else None,
         "removed": state_key(asked.removed),
@@ -100,7 +102,7 @@ def _recipe(trial: Trial, model_id: str, group: Sequence[Asked]) -> Recipe:
         ANSWERS_VERSION,
         model=trial.model(model_id).identity.fields(),
         protocol=trial.protocol(model_id).id,
-        members=[_fields(trial, model_id, asked) for asked in group],
+        members=[fields_of(trial, model_id, asked) for asked in group],
     )
 
 
@@ -112,7 +114,7 @@ def _shares(one: Asked, other: Asked) -> bool:
     )
 
 
-def _groups(many: Sequence[Asked]) -> list[list[int]]:
+def grouped(many: Sequence[Asked]) -> list[list[int]]:
     """Neighbours that are asked together: reading the weights once for many states is what makes single edits cheap."""
     groups: list[list[int]] = []
     for number, asked in enumerate(many):
@@ -123,7 +125,7 @@ def _groups(many: Sequence[Asked]) -> list[list[int]]:
     return groups
 
 
-def _enter(
+def enter(
     trial: Trial, model_id: str, group: Sequence[Asked], stack: ExitStack
 ) -> tuple[list[Answering], RowStates | None]:
     """Put a group's states in force: one by its editor or as installed weights, several row by row."""
@@ -140,9 +142,9 @@ def _enter(
     return [stack.enter_context(way)], None
 
 
-def _prompts(asked: Asked, answering: Answering) -> list[str]:
+def prompts_of(asked: Asked, answering: Answering) -> list[str]:
     """The prompts that the model is given, one per question."""
-    questions = _questions(asked)
+    questions = questions_asked(asked)
     if not asked.gold:
         return answering.prompts([q.prompt for q in questions])
     # The perfect retriever: the statement where the edit is meant, nothing where it is not.
@@ -153,8 +155,8 @@ def _prompts(asked: Asked, answering: Answering) -> list[str]:
 def _produce(trial: Trial, model_id: str, group: Sequence[Asked], draft: Draft) -> None:
     loaded = trial.model(model_id)
     with ExitStack() as stack:
-        answering, by_row = _enter(trial, model_id, group, stack)
-        prompts = [_prompts(asked, way) for asked, way in zip(group, answering, strict=True)]
+        answering, by_row = enter(trial, model_id, group, stack)
+        prompts = [prompts_of(asked, way) for asked, way in zip(group, answering, strict=True)]
         owners = [number for number, own in enumerate(prompts) for _ in own]
         answers = greedy_answers(
             loaded.model,
@@ -164,7 +166,7 @@ def _produce(trial: Trial, model_id: str, group: Sequence[Asked], draft: Draft) 
             owners=owners,
             by_row=by_row,
         )
-        asked_all = [(number, question) for number, asked in enumerate(group) for question in _questions(asked)]
+        asked_all = [(number, question) for number, asked in enumerate(group) for question in questions_asked(asked)]
         given = [prompt for own in prompts for prompt in own]
         draft.write_table(
             [
@@ -177,6 +179,8 @@ def _produce(trial: Trial, model_id: str, group: Sequence[Asked], draft: Draft) 
                     "given": prompt if prompt != question.prompt else None,
                     "answer": answer.text,
                     "stopped_by": answer.stopped_by,
+                    "tokens": list(answer.tokens),
+                    **_thought(answer, trial.protocol(model_id)),
                 }
                 for (number, question), prompt, answer in zip(asked_all, given, answers, strict=True)
             ]
@@ -185,6 +189,13 @@ def _produce(trial: Trial, model_id: str, group: Sequence[Asked], draft: Draft) 
             draft.write_json(_probabilities(trial, model_id, group, prompts, by_row), "probability")
         if any(asked.success for asked in group):
             draft.write_json(_successes(trial, model_id, group, answering, by_row), "success")
+
+
+def _thought(answer: Answer, protocol: Protocol) -> dict[str, Any]:
+    """Columns of the thinking part, where the protocol parts one."""
+    if protocol.spec.thinking is None:
+        return {}
+    return {"thinking": answer.thinking, "thinking_closed": answer.thinking_closed}
 
 
 def _probabilities(
@@ -196,7 +207,7 @@ def _probabilities(
     pairs: list[tuple[str, str]] = []
     owners: list[int] = []
     for number, (asked, own) in enumerate(zip(group, prompts, strict=True)):
-        given = {q.prompt: prompt for q, prompt in zip(_questions(asked), own, strict=True)}
+        given = {q.prompt: prompt for q, prompt in zip(questions_asked(asked), own, strict=True)}
         found = [(given.get(prompt, prompt), target) for prompt, target in pairs_of(comparisons[number])]
         pairs += found
         owners += [number] * len(found)
@@ -227,6 +238,8 @@ class Answered:
     """Judged answers of one state."""
 
     rows: list[dict[str, Any]]
+    """As stored (``tokens`` and, with a thinking part, ``thinking`` and ``thinking_closed`` among the columns), joined
+    with the judgement and with ``protocol`` and ``judge``, the ids that make the score's."""
     probability: list[dict[str, Any]]
     """Comparisons of objects by probability; empty where none were asked for."""
     key: str
@@ -236,7 +249,7 @@ class Answered:
 
 def ask(trial: Trial, model_id: str, many: Sequence[Asked], *, before: dict[str, str] | None = None) -> list[Answered]:
     """Answers of several states, judged; several workers share the answering."""
-    groups = trial.offset(_groups(many))
+    groups = trial.offset(grouped(many))
     members = [[many[i] for i in group] for group in groups]
     jobs = [
         Job(_recipe(trial, model_id, own), lambda draft, own=own: _produce(trial, model_id, own, draft))  # type: ignore[misc]
@@ -251,9 +264,12 @@ def ask(trial: Trial, model_id: str, many: Sequence[Asked], *, before: dict[str,
             own = [{k: v for k, v in row.items() if k != "member"} for row in rows if row["member"] == member]
             stored[i] = artifact, member, own
     # All at once, so that a judge behind an endpoint has as many to do at the same time as it can take.
-    items = [items_of(_questions(asked), [row["answer"] for row in stored[i][2]]) for i, asked in enumerate(many)]
+    items = [items_of(questions_asked(asked), [row["answer"] for row in stored[i][2]]) for i, asked in enumerate(many)]
     verdicts = iter(judged(trial, [item for own in items for item in own], label=label))
-    return [_judged(asked, *stored[i], [next(verdicts) for _ in items[i]], before) for i, asked in enumerate(many)]
+    score_id = {"protocol": trial.protocol(model_id).id, "judge": judge_of(trial).id}
+    return [
+        _judged(asked, *stored[i], [next(verdicts) for _ in items[i]], before, score_id) for i, asked in enumerate(many)
+    ]
 
 
 def _judged(
@@ -263,11 +279,12 @@ def _judged(
     stored: list[dict[str, Any]],
     verdicts: Sequence[Judgement],
     before: dict[str, str] | None,
+    score_id: dict[str, str],
 ) -> Answered:
-    judged_rows = rows_of(_questions(asked), [row["answer"] for row in stored], verdicts, before)
+    judged_rows = rows_of(questions_asked(asked), [row["answer"] for row in stored], verdicts, before)
     probability = artifact.json("probability")[member] if asked.probabilities else []
     success = tuple(artifact.json("success")[member]) if asked.success else ()
-    rows = [{**row, **dict(verdict)} for row, verdict in zip(stored, judged_rows, strict=True)]
+    rows = [{**row, **dict(verdict), **score_id} for row, verdict in zip(stored, judged_rows, strict=True)]
     return Answered(rows, probability, f"{artifact.key}:{member}", success)
 
 

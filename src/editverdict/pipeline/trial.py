@@ -19,7 +19,7 @@ from editverdict.data import DataNotHereError, LoadedEdits, chains, load_corpus,
 from editverdict.data.records import EditRecord
 from editverdict.editors.base import State
 from editverdict.editors.deltas import PurityError
-from editverdict.generation.protocol import Protocol, decoder_start
+from editverdict.generation.protocol import Protocol, decoder_start, end_tokens
 from editverdict.ledger.tables import Ledger
 from editverdict.models.fingerprint import hash_text, hash_weights
 from editverdict.models.sources import LoadedModel, load_model, source_folder
@@ -223,9 +223,18 @@ class Trial:
         if key not in self._memo:
             loaded = self.model(model_id)
             start = decoder_start(loaded.model)
-            self._memo[key] = Protocol.build(self.profile.protocol, loaded.tokenizer, decoder_start=start)
+            self._memo[key] = Protocol.build(
+                self.profile.protocol_of(model_id),
+                loaded.tokenizer,
+                extra_eos=end_tokens(loaded.model),
+                decoder_start=start,
+            )
         found: Protocol = self._memo[key]
         return found
+
+    def forced_protocol(self, model_id: str) -> Protocol:
+        """The second protocol of the same prompts: teacher forcing, with an id of its own."""
+        return self.protocol(model_id).teacher_forced()
 
     @cached_property
     def encoder(self) -> Any:

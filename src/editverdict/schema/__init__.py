@@ -31,6 +31,7 @@ from editverdict.schema.specs import (
     Sizes,
     Source,
     Spec,
+    Thinking,
 )
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "SpecError",
     "SpecLibrary",
     "SpecProblem",
+    "Thinking",
     "did_you_mean",
     "json_schemas",
     "nearest",

@@ -64,6 +64,7 @@ _TO_SPECS: dict[str, tuple[tuple[_Path, str], ...]] = {
         (("judge",), "judges"),
         (("claims", _EACH), "claims"),
         (("chain_limits", _KEYS), "methods"),
+        (("protocols", _KEYS), "models"),
     ),
 }
 _TO_CODE: dict[str, tuple[tuple[_Path, str], ...]] = {

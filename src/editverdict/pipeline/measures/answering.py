@@ -147,7 +147,7 @@ def describe(trial: Trial, case: Case, made: Measurement, chains: Sequence[Chain
     """Add what the measurement stands on: T, protocol, judge, and what the unedited model gets right."""
     made.edits = length
     made.resolution = 1 / (4 * length)
-    how = f"protocol {trial.profile.protocol.id}, judge {trial.profile.judge}"
+    how = f"protocol {trial.profile.protocol_of(case.model).id}, judge {trial.profile.judge}"
     made.stands_on = f"{case.subject}, {len(chains)} chains of {length} edits, {how}"
     base = unedited(trial, case.model, everything(chains))
     made.descriptive["scores"] = score_table(unedited=[base]) | made.descriptive.get("scores", {})

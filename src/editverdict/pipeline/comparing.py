@@ -1,0 +1,84 @@
+"""From stored answers to paired comparisons: one score per fact, clustered by subject, under one score id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+from editverdict.data.records import EditRecord
+from editverdict.evaluation.dimensions import Locality, per_edit_scores, require_one_score_id
+from editverdict.evaluation.questions import Dimension
+from editverdict.inference.comparisons import Outcomes
+
+
+def subjects_of(records: Sequence[EditRecord]) -> dict[str, str]:
+    """Edit id -> subject, the cluster of paired comparisons."""
+    return {record.id: record.subject for record in records}
+
+
+def fact_outcomes(
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    records: Sequence[EditRecord],
+    score: Dimension = "rel",
+    *,
+    locality: Locality = "accuracy",
+) -> Outcomes:
+    """One score per edit: what `compare`, `comparison_table` and `protocol_gap` take.
+
+    Parameters
+    ----------
+    name : str
+        Of the method.
+    rows : sequence of mapping
+        Judged answer rows of one state or several, every edit in one of them.
+    records : sequence of EditRecord
+        The edits, for their subjects.
+    score : {"rel", "gen", "loc", "port"}, optional
+        The dimension; edits that lack it are left out.
+    locality : {"accuracy", "eq4"}, optional
+        Which locality, if that is the dimension.
+
+    Raises
+    ------
+    ProtocolMismatch
+        The rows carry different protocol or judge ids.
+    ValueError
+        The rows carry no score id, so that nothing could tell what they may be compared with.
+    """
+    score_id = require_one_score_id(rows, f"answers under {name}")
+    if rows and score_id is None:
+        raise ValueError(f"answers under {name} carry no protocol id; take them from pipeline.answers.ask")
+    part = "loc_eq4" if score == "loc" and locality == "eq4" else score
+    values: dict[Hashable, float] = {
+        edit: value
+        for edit, scores in per_edit_scores(map(dict, rows)).items()
+        if (value := getattr(scores, part)) is not None
+    }
+    clusters: dict[Hashable, str] = {record.id: record.subject for record in records}
+    return Outcomes(name, str(score_id), values, clusters)
+
+
+def question_outcomes(
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    records: Sequence[EditRecord],
+    dimension: Dimension,
+    value: Callable[[Mapping[str, Any]], float | None] = lambda row: row["correct"],
+) -> Outcomes:
+    """One score per question, right or wrong: what McNemar's test takes. Arguments and errors as `fact_outcomes`.
+
+    ``value`` reads the score of a row (None: left out), e.g. ``lambda row: row["same_as_before"]`` for Eq. 4. A fact is
+    then (edit, kind, prompt), and questions of one subject are a cluster.
+    """
+    chosen = [row for row in rows if row["dimension"] == dimension]
+    score_id = require_one_score_id(chosen, f"answers under {name}")
+    if chosen and score_id is None:
+        raise ValueError(f"answers under {name} carry no protocol id; take them from pipeline.answers.ask")
+    subject, values, clusters = subjects_of(records), {}, {}
+    for row in chosen:
+        found = value(row)
+        if found is not None:
+            fact: Hashable = (row["edit_id"], row["kind"], row["prompt"])
+            values[fact], clusters[fact] = float(found), subject[str(row["edit_id"])]
+    return Outcomes(name, str(score_id), values, clusters)
