@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import psutil
+import torch
 
 from editverdict.data.records import EditRecord
 from editverdict.editors.base import Compute, Step, Values
@@ -77,6 +78,46 @@ class Cost:
             "preparation_seconds": round(self.preparation_seconds, 3),
             "peak_mib": round(self.peak_mib, 1),
         }
+
+
+@dataclass
+class Peak:
+    """Filled while a block runs."""
+
+    mib: float = 0.0
+    """Largest memory held at any moment: allocated on a CUDA device, resident size of the process on a CPU."""
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[Peak]:
+    """Watch how much memory there is in use, in all: on a CPU from a thread that sleeps between looks."""
+    found = Peak()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        yield found
+        torch.cuda.synchronize(device)
+        found.mib = torch.cuda.max_memory_allocated(device) / 2**20
+        return
+    give_back()
+    process, stop = psutil.Process(), threading.Event()
+
+    def look() -> None:
+        found.mib = max(found.mib, process.memory_info().rss / 2**20)
+
+    def watch() -> None:
+        while not stop.wait(SAMPLE_EVERY):
+            look()
+
+    look()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        stop.set()
+        watcher.join()
+        look()
 
 
 def give_back() -> None:
