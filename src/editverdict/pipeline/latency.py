@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -122,7 +122,7 @@ def _plain(trial: Trial, model_id: str) -> Enter:
 
 
 @contextmanager
-def _slow(trial: Trial, model_id: str) -> Any:
+def _slow(trial: Trial, model_id: str) -> Iterator[Answering]:
     with ExitStack() as stack:
         answering = stack.enter_context(installed(trial.model(model_id).model, ()))
         stack.enter_context(slowed(trial.model(model_id).model, SLOWDOWN))
@@ -154,7 +154,7 @@ def times_of(trial: Trial, model_id: str, dataset_id: str, method: str, length: 
 def control_times(trial: Trial, model_id: str, dataset_id: str, length: int) -> Times:
     """The same of what guards the claims: the unedited model once more, and with planted work."""
     chains = _heads(trial, dataset_id, length)
-    ways = {
+    ways: dict[str, list[Enter]] = {
         BASE: [_plain(trial, model_id)] * len(chains),
         NO_OP: [_way(trial, model_id, "no-op", (), chain) for chain in chains],
         PLANTED: [lambda: _slow(trial, model_id)] * len(chains),
