@@ -20,7 +20,7 @@ from editverdict.inference.intervals import LEVEL
 from editverdict.pipeline.cost import peak_memory
 from editverdict.pipeline.edit_times import Stopwatch, edits_in_turns, keeping, stopwatch
 from editverdict.pipeline.latency import BASE, Times, in_turns
-from editverdict.pipeline.measures.retrieval import score_range
+from editverdict.pipeline.measures.memory_size import score_range
 from editverdict.pipeline.measures.tradeoff import regret, weakest
 from editverdict.pipeline.scr_grid import irrelevant_texts, others, texts_in
 from editverdict.pipeline.timing import had_processor, questions_to_time

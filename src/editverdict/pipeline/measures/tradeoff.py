@@ -197,7 +197,8 @@ def scr_tradeoff(trial: Trial, case: Case) -> Measurement:
     guard = control_times(trial, case.model, dataset, length)
     edits = edits_beside(trial, case, method)
 
-    numbers = [_chain_of(chains, record.id) for record in trial.singles(dataset)[: len(edits.wall[method])]]
+    # Single edits are dealt over whole chains, of which the states here may be the beginnings.
+    numbers = [_chain_of(trial.chains(dataset), one.id) for one in trial.singles(dataset)[: len(edits.wall[method])]]
     edit_part = _per_chain(log_ratio(edits.wall[method], edits.wall[METHOD]), numbers, len(chains))
     latency_part = _per_chain(log_ratio(other.ratios(METHOD), own.ratios(method)), own.chains, len(chains))
     planted = _per_chain([math.log10(r) for r in guard.ratios(PLANTED)], guard.chains, len(chains))
@@ -215,6 +216,12 @@ def scr_tradeoff(trial: Trial, case: Case) -> Measurement:
     parts = times | _answers_apart(scr, after)
     made.descriptive["parts"] = {part: {"mean": mean_of(units), "units": units} for part, units in parts.items()}
     made.descriptive["weakest"] = name
+    made.descriptive["scores"] = {
+        label: dict(vars(scores_of([row for one in many for row in one.rows])))
+        for label, many in ((METHOD, scr), (method, after))
+    }
+    made.descriptive["seconds_per_edit"] = {label: median_of(edits.wall[label]) for label in (METHOD, method)}
+    made.descriptive["seconds_per_query"] = {METHOD: other.seconds(METHOD), method: own.seconds(method)}
     made.recipes += [one.key for one in (*after, *scr)]
     made.pictures.append(
         units_picture(
