@@ -131,8 +131,8 @@ PARTS = (
         "SCR beside a method: time and quality",
         ("comb-tradeoff",),
         (("", costs_of.time_and_quality),),
-        "Edit and inference time in seconds of our machine, medians; scores over all chains. Seconds of two machines say "
-        "nothing beside each other: compare within a side.",
+        "Edit and inference time in seconds of our machine, medians; scores over all chains. Seconds of two machines "
+        "say nothing beside each other: compare within a side.",
         together=True,
     ),
     Part(
