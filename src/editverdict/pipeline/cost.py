@@ -140,7 +140,7 @@ def costing() -> Iterator[Cost]:
     give_back()
     cost, process, stop = Cost(), psutil.Process(), threading.Event()
     start = process.memory_info().rss
-    on_cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    on_cuda = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     if on_cuda:
         torch.cuda.reset_peak_memory_stats()
         allocated = torch.cuda.memory_allocated()
