@@ -150,7 +150,7 @@ def _over_chains(
         kept = {name: [row for row in rows if row["edit_id"] not in left_out] for name, rows in configured.items()}
         without.append(score_range(kept, dimensions))
     edits = len({row["edit_id"] for rows in configured.values() for row in rows})
-    return jackknife_interval(full, without, resolution=len(chains) / edits)
+    return jackknife_interval(full, without, resolution=len(chains) / edits).within((0.0, 1.0))
 
 
 @measure("retrieval_score_range")
