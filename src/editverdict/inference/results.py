@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from editverdict.inference.controls import control_outcome, specificity
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, replayed
-from editverdict.inference.rows import SCHEMA_VERSION, VOLATILE_FIELDS, ControlResult, Row
+from editverdict.inference.rows import MEASURED_FIELDS, SCHEMA_VERSION, VOLATILE_FIELDS, ControlResult, Row
 from editverdict.inference.verdicts import decide_case
 
 try:
@@ -135,11 +135,18 @@ def merge_rows(paths: Sequence[Path], on_conflict: Literal["error", "last"] = "e
     return list(merged.values())
 
 
-def same_rows(a: Sequence[Row], b: Sequence[Row]) -> list[Difference]:
+def same_rows(a: Sequence[Row], b: Sequence[Row], *, two_stores: bool = False) -> list[Difference]:
     """Differences between two sets of rows, in all columns but :data:`VOLATILE_FIELDS`.
 
     Values are compared as they are written to disk, so equal means bit-equal, and NaN equals NaN. The order of the rows
     does not matter.
+
+    Parameters
+    ----------
+    a, b
+        The rows.
+    two_stores
+        Rows of ``timed`` cases may differ in :data:`MEASURED_FIELDS`, too: what they stand on was timed twice.
 
     Raises
     ------
@@ -153,10 +160,11 @@ def same_rows(a: Sequence[Row], b: Sequence[Row]) -> list[Difference]:
             differences.append(Difference(case, "row", case in left, case in right))
             continue
         one, two = left[case], right[case]
+        free = VOLATILE_FIELDS | (MEASURED_FIELDS if two_stores and one["timed"] else frozenset())
         differences += [
             Difference(case, field, one[field], two[field])
             for field in Row.model_fields
-            if field not in VOLATILE_FIELDS and json.dumps(one[field]) != json.dumps(two[field])
+            if field not in free and json.dumps(one[field]) != json.dumps(two[field])
         ]
     return differences
 

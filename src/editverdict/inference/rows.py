@@ -114,6 +114,8 @@ class Row(RowPart):
     where: str
     severity: str = "normal"
     family: str = ""
+    timed: bool = False
+    """Whether the numbers are times or memory: bit-equal only where they come from the same store."""
     quantifier: Literal["all", "exists", "most", "mean"] = "all"
     model: str | None = None
     method: str | None = None
@@ -165,6 +167,26 @@ class Row(RowPart):
 
 VOLATILE_FIELDS = frozenset({"started", "seconds", "host", "worker", "peak_memory_mib"})
 """Columns that may differ between two runs of the same case; all others must be bit-equal."""
+MEASURED_FIELDS = frozenset(
+    {
+        "verdict",
+        "reason",
+        "estimate",
+        "interval",
+        "n_units",
+        "units",
+        "margin_to_flip",
+        "controls",
+        "checks",
+        "definitions",
+        "depends_on_definition",
+        "specific",
+        "stands_on",
+        "descriptive",
+        "hashes",
+    }
+)
+"""Columns of a ``timed`` case that may differ between two stores: a time measured again is another time."""
 
 
 class ClaimVerdict(RowPart):

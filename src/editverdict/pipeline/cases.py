@@ -298,6 +298,7 @@ def blank_row(trial: Trial, case: Case, verdict: CaseVerdict, reason: str) -> Ro
         where=claim.source.where,
         severity=claim.severity,
         family=claim.family,
+        timed=claim.timed,
         quantifier=claim.quantifier,
         model=case.model,
         method=case.method,

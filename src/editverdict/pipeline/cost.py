@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import psutil
+import torch
 
 from editverdict.data.records import EditRecord
 from editverdict.editors.base import Compute, Step, Values
@@ -33,6 +34,8 @@ class Cost:
     """CPU time of what is made once for all edits: covariances, projectors, hypernetworks, prefixes."""
     peak_mib: float = 0.0
     """Largest resident size of the process beyond that at the start."""
+    cuda_peak_mib: float | None = None
+    """Largest memory allocated on the CUDA device beyond that at the start; None where there is none in use."""
     _depth: int = field(default=0, repr=False)
     _elsewhere: float = field(default=0.0, repr=False)
     """Time spent on values here less what they took when they were made."""
@@ -72,11 +75,53 @@ class Cost:
 
     def fields(self) -> dict[str, float]:
         """For a step's info."""
+        on_cuda = {} if self.cuda_peak_mib is None else {"cuda_peak_mib": round(self.cuda_peak_mib, 1)}
         return {
             "cpu_seconds": round(self.cpu_seconds, 3),
             "preparation_seconds": round(self.preparation_seconds, 3),
             "peak_mib": round(self.peak_mib, 1),
+            **on_cuda,
         }
+
+
+@dataclass
+class Peak:
+    """Filled while a block runs."""
+
+    mib: float = 0.0
+    """Largest memory held at any moment: allocated on a CUDA device, resident size of the process on a CPU."""
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[Peak]:
+    """Watch how much memory there is in use, in all: on a CPU from a thread that sleeps between looks."""
+    found = Peak()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        yield found
+        torch.cuda.synchronize(device)
+        found.mib = torch.cuda.max_memory_allocated(device) / 2**20
+        return
+    give_back()
+    process, stop = psutil.Process(), threading.Event()
+
+    def look() -> None:
+        found.mib = max(found.mib, process.memory_info().rss / 2**20)
+
+    def watch() -> None:
+        while not stop.wait(SAMPLE_EVERY):
+            look()
+
+    look()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        stop.set()
+        watcher.join()
+        look()
 
 
 def give_back() -> None:
@@ -95,6 +140,10 @@ def costing() -> Iterator[Cost]:
     give_back()
     cost, process, stop = Cost(), psutil.Process(), threading.Event()
     start = process.memory_info().rss
+    on_cuda = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        allocated = torch.cuda.memory_allocated()
 
     def watch() -> None:
         while not stop.wait(SAMPLE_EVERY):
@@ -107,5 +156,7 @@ def costing() -> Iterator[Cost]:
         yield cost
     finally:
         cost.cpu_seconds = time.process_time() - clock - cost.preparation_seconds - cost._elsewhere
+        if on_cuda:
+            cost.cuda_peak_mib = (torch.cuda.max_memory_allocated() - allocated) / 2**20
         stop.set()
         watcher.join()

@@ -142,6 +142,33 @@ class SeriesPicture(EvidencePart):
     """Whether both axes are logarithmic, so that a power law is a straight line."""
 
 
+class ParetoPoint(EvidencePart):
+    """One method at its two costs."""
+
+    name: str
+    group: str
+    """Kind of method: one marker each."""
+    x: float | None
+    y: float | None
+    x_interval: tuple[float, float] | None = None
+    y_interval: tuple[float, float] | None = None
+    on_front: bool = False
+    """Whether no other method is better on one count and as good on the other."""
+
+
+class ParetoPicture(EvidencePart):
+    """Two costs of several methods, both better when small, as in the paper's Figures 5 and 9."""
+
+    kind: Literal["pareto"]
+    title: str
+    x: str
+    """What is across, on a log scale."""
+    y: str
+    points: Annotated[tuple[ParetoPoint, ...], Field(min_length=1)]
+    one: float = 1.0
+    """The line of what costs nothing beside the unedited model."""
+
+
 class AnswersPicture(EvidencePart):
     """A table of example answers."""
 
@@ -152,7 +179,13 @@ class AnswersPicture(EvidencePart):
 
 
 Picture = Annotated[
-    UnitsPicture | SpectrumPicture | AmplificationPicture | AnglesPicture | SeriesPicture | AnswersPicture,
+    UnitsPicture
+    | SpectrumPicture
+    | AmplificationPicture
+    | AnglesPicture
+    | SeriesPicture
+    | ParetoPicture
+    | AnswersPicture,
     Field(discriminator="kind"),
 ]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from editverdict.inference.rows import Row
 from editverdict.reporting import paper_answers as answers_of
+from editverdict.reporting import paper_efficiency as costs_of
 from editverdict.reporting import paper_rows as rows_of
 from editverdict.reporting.paper_rows import Record
 
@@ -181,6 +182,38 @@ PARTS = (
         (("", answers_of.with_memory),),
         _ANSWERS,
         together=True,
+    ),
+    Part(
+        (42,),
+        "SCR beside a method: time and quality",
+        ("comb-tradeoff",),
+        (("", costs_of.time_and_quality),),
+        "Edit and inference time in seconds of our machine, medians; scores over all chains. Seconds of two machines "
+        "say nothing beside each other: compare within a side.",
+        together=True,
+    ),
+    Part(
+        (44,),
+        "SCR: memory in use",
+        ("sens-vram-flat",),
+        (("", costs_of.memory_in_use),),
+        "Largest memory during a query, median: on a CPU the resident size of the process, which is no video memory.",
+    ),
+    Part(
+        (45,),
+        "SCR: latency",
+        ("sens-latency-moderate",),
+        (("", costs_of.latency),),
+        "Seconds of our machine per query of exactly 50 new tokens, median. Seconds of two machines say nothing beside "
+        "each other: compare within a side.",
+    ),
+    Part(
+        (46,),
+        "SCR: scores by size of the memory and number of texts",
+        ("sens-performance-robust",),
+        (("", costs_of.scores),),
+        "The paper lets a language model judge answers. Top-k is the number of texts that are retrieved, of which the "
+        "model confirms at most one.",
     ),
 )
 FIGURES = Part(

@@ -22,6 +22,7 @@ from editverdict.reporting.evidence import (
     AnglesPicture,
     AnswersPicture,
     Evidence,
+    ParetoPicture,
     Picture,
     SeriesPicture,
     SpectrumPicture,
@@ -253,6 +254,41 @@ def _draw_series(picture: SeriesPicture, row: Row | None) -> str:
     return to_svg(fig, picture.title)
 
 
+# ------------------------------------------------------------------------------- two costs
+def _draw_pareto(picture: ParetoPicture, row: Row | None) -> str:
+    fig = figure(4.2)
+    axes = fig.add_subplot()
+    groups = list(dict.fromkeys(point.group for point in picture.points))
+    missing: list[str] = []
+    front = []
+    for point in picture.points:
+        if point.x is None or point.y is None or not (point.x > 0 and np.isfinite([point.x, point.y]).all()):
+            missing.append(point.name)
+            continue
+        colour, marker = PALETTE[groups.index(point.group) % len(PALETTE)], "os^Dv*"[groups.index(point.group) % 6]
+        bars = [
+            None if ends is None else [[max(at - ends[0], 0.0)], [max(ends[1] - at, 0.0)]]
+            for at, ends in ((point.x, point.x_interval), (point.y, point.y_interval))
+        ]
+        axes.errorbar(point.x, point.y, bars[1], bars[0], marker, color=colour, ms=6, lw=1.2, capsize=2, zorder=3)
+        axes.annotate(point.name, (point.x, point.y), xytext=(5, 5), textcoords="offset points", fontsize=8.5)
+        front += [(point.x, point.y)] if point.on_front else []
+    for number_, group in enumerate(groups):
+        axes.plot([], [], "os^Dv*"[number_ % 6], color=PALETTE[number_ % len(PALETTE)], label=group)
+    if len(front) > 1:
+        axes.step(*zip(*sorted(front), strict=True), where="post", color=MUTED, lw=1.2, ls=(0, (4, 2)), label="front")
+    axes.axhline(picture.one, color=INK, lw=1.1, ls=(0, (1, 1.2)), label="unedited model")
+    axes.set_xscale("log")
+    _tidy_log(axes)
+    axes.set_xlabel(picture.x)
+    axes.set_ylabel(picture.y)
+    _title(axes, picture.title)
+    if missing:
+        _note(axes, f"not measured, not shown: {', '.join(missing)}"[:90])
+    _legend(axes, 4)
+    return to_svg(fig, picture.title)
+
+
 # ------------------------------------------------------------------------------- answers
 def _draw_answers(picture: AnswersPicture, row: Row | None) -> str:
     shown = picture.rows[:_MAX_ANSWERS]
@@ -281,6 +317,7 @@ _DRAWERS: dict[str, Callable[[Any, Row | None], str]] = {
     "amplification": _draw_amplification,
     "angles": _draw_angles,
     "series": _draw_series,
+    "pareto": _draw_pareto,
     "answers": _draw_answers,
 }
 

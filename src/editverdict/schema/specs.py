@@ -163,7 +163,7 @@ class ClaimSpec(Spec):
     range: tuple[float | None, float | None] = (None, None)
     """Least and largest value that the quantity can take by its definition (null: no bound): a region that holds all
     of it, or none, would make a claim that cannot fail, or cannot be won (``editverdict validate --vacuous``)."""
-    unit: Literal["text_block", "edit", "chain", "seed"]
+    unit: Literal["text_block", "edit", "chain", "seed", "prompt"]
     min_units: Annotated[int, Field(ge=2)]
     edits: int | Literal["horizon"] = 1
     """T, the number of edits in the state that is measured (0: the unedited model); 'horizon': the method's."""
@@ -188,6 +188,9 @@ class ClaimSpec(Spec):
     requires: tuple[Identifier, ...] = ()
     """Ids of checks (kind 'check') that must hold for the same subject."""
     suite: Literal["hypotheses", "benchmark"] = "hypotheses"
+    timed: bool = False
+    """Whether the quantity is made of times or memory: measured anew, it is never bit-equal, and a machine that others
+    use spoils it."""
     not_comparable: str | None = None
     """Why the paper has no number for this quantity, or none by the same definition; the setting (model, method, data,
     T) is compared by itself, see ``editverdict.inference.replication``."""
@@ -495,6 +498,14 @@ class Sizes(Spec):
     angle_tokens: Annotated[int, Field(ge=1)]
     text_blocks: Annotated[int, Field(ge=2)]
     random_seeds: Annotated[int, Field(ge=1)]
+    timed_prompts: Annotated[int, Field(ge=1)] = 20
+    """Queries whose latency is measured, each in the state that is timed and in the unedited model."""
+    timed_repeats: Annotated[int, Field(ge=1)] = 2
+    """How often each of them is timed, in alternating order."""
+    timed_edits: Annotated[int, Field(ge=1)] = 20
+    """Edits that are made once more, one by one, to be timed."""
+    memory_sizes: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (100, 1000)
+    """Numbers of texts in the memories of the claims about retrieval (Tables 44-46)."""
 
 
 class ProfileSpec(Spec):

@@ -24,11 +24,15 @@ def second(common: Path, smoke: Session, smoke_store: Path) -> Session:
 
 
 def test_two_workers_give_the_rows_of_one(smoke: Session, two_workers: Session) -> None:
-    assert [str(difference) for difference in same_rows(smoke.rows, two_workers.rows)] == []
+    assert [str(difference) for difference in same_rows(smoke.rows, two_workers.rows, two_stores=True)] == []
     assert smoke.code == two_workers.code == 1
-    assert {name: word for name, (word, _) in smoke.outcomes.items()} == {
-        name: word for name, (word, _) in two_workers.outcomes.items()
-    }
+    # A timing on a machine that is busy with something else is invalid, and so an error in place of a skip.
+    timed = {row.case for row in smoke.rows if row.timed}
+    one, two = (
+        {name: word for name, (word, _) in session.outcomes.items() if not any(case in name for case in timed)}
+        for session in (smoke, two_workers)
+    )
+    assert one == two and len(one) == len(smoke.rows) - len(timed)
 
 
 def test_both_workers_worked(two_workers: Session) -> None:
@@ -44,7 +48,12 @@ def test_two_workers_build_each_state_once(smoke: Session, two_workers: Session)
 
 
 def test_two_workers_give_the_same_claim_verdicts(smoke: Session, two_workers: Session) -> None:
-    assert two_workers.json("claims.json") == smoke.json("claims.json")
+    timed = {row.claim for row in smoke.rows if row.timed}
+    one, two = (
+        [claim for claim in session.json("claims.json") if claim["claim"] not in timed]
+        for session in (smoke, two_workers)
+    )
+    assert one == two
 
 
 def test_a_second_run_gives_the_same_rows(smoke: Session, second: Session) -> None:

@@ -82,6 +82,24 @@ def series_picture() -> Picture:
     }
 
 
+def pareto_picture() -> Picture:
+    points = [
+        {
+            "name": "ROME",
+            "group": "parameter",
+            "x": 3.2,
+            "y": 1.003,
+            "x_interval": [2.9, 3.5],
+            "y_interval": [0.99, 1.02],
+        },
+        {"name": "MEND", "group": "parameter", "x": 0.2, "y": 1.001, "on_front": True},
+        {"name": "SCR", "group": "external-memory", "x": 0.012, "y": 1.41, "on_front": True},
+        {"name": "PMET", "group": "parameter", "x": None, "y": 1.0},
+    ]
+    return {"kind": "pareto", "title": "Edit time and latency", "x": "seconds per edit", "y": "latency",
+            "points": points}  # fmt: skip
+
+
 def answers_picture() -> Picture:
     rows = [
         ["The capital of Malta is", "Valletta", "Oslo", "Oslo, a city in", True],
@@ -286,6 +304,7 @@ def pictures() -> dict[str, Picture]:
         amplification_picture(),
         angles_picture(),
         series_picture(),
+        pareto_picture(),
         answers_picture(),
     )
     return {picture["kind"]: picture for picture in made}

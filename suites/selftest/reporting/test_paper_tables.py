@@ -101,9 +101,9 @@ def correlation(association: float | None = -0.31, rho: float | None = -0.9) -> 
 def test_the_papers_tables_are_all_there_and_belong_somewhere(paper: dict[int, PaperTable]) -> None:
     assert set(paper) == set(range(1, 47))
     placed = [number for part in PARTS for number in part.tables]
-    # The geometry of hidden states, and what edited models answer.
-    assert sorted(placed) == [1, 2, 3, *range(5, 33), 37, 38, 41, 43]
-    assert sum(len(paper[number].records) for number in placed) == 1565
+    # The geometry of hidden states, what edited models answer, and what that costs.
+    assert sorted(placed) == [1, 2, 3, *range(5, 33), 37, 38, 41, 42, 43, 44, 45, 46]
+    assert sum(len(paper[number].records) for number in placed) == 1565 + 52
     assert paper[5].models == {"llama-3.1-8b-instruct"} and paper[9].methods[:2] == ["AlphaEdit", "MEMIT"]
 
 
@@ -334,3 +334,37 @@ def test_csv_keeps_full_precision_and_missing_empty(of: RowFactory, paper: dict[
     assert [line["source"] for line in read] == ["paper"] * 7 + ["this run"] * 2
     assert read[0]["sigma_min"] == "3.4e-6" and read[7]["sigma_min"] == "2.4567" and read[8]["sigma_min"] == ""
     assert read[7]["model"] == "smollm2-135m"
+
+
+def test_costs_of_retrieval_in_the_papers_columns() -> None:
+    from editverdict.reporting import paper_efficiency as costs_of
+    from suites.selftest.reporting.conftest import make_row
+
+    by_config = {"100 texts, top-1": 1.5, "1000 texts, top-10": 1.9, "again": 1.5, "planted": 2.0}
+    shares = {"rel": 0.8, "gen": None, "loc": 0.5, "port": 0.25, "avg": None}
+    row = make_row(
+        descriptive={
+            "edits": 10,
+            "peak_mib": by_config,
+            "seconds_per_query": by_config,
+            "scores": {"1000 texts, top-3": shares, "irrelevant": shares},
+        }
+    )
+    names = [{"method": "SCR", "memory_size": size, "top_k": k} for size, k in ((100, 1), (1000, 10))]
+    assert costs_of.latency(row) == [names[0] | {"latency_s": 1.5}, names[1] | {"latency_s": 1.9}]
+    assert [record["vram_mb"] for record in costs_of.memory_in_use(row)] == [1.5, 1.9]
+    assert [(r["memory_size"], r["metric"], r["value"]) for r in costs_of.scores(row)] == [
+        (1000, name, shares[name]) for name in ("rel", "gen", "loc", "port")
+    ]
+    beside = make_row(
+        descriptive={
+            "edits": 10,
+            "seconds_per_edit": {"SCR": 0.01, "AlphaEdit": 3.0},
+            "seconds_per_query": {"SCR": 1.9, "AlphaEdit": 1.2},
+            "scores": {"SCR": shares, "AlphaEdit": shares},
+        }
+    )
+    first, second = costs_of.time_and_quality(beside)
+    assert first == {"method": "SCR", "n_edits": 10, "edit_time": 0.01, "inference_time": 1.9, "rel": 80.0, "loc": 50.0}
+    assert second["method"] == "AlphaEdit" and second["edit_time"] == 3.0
+    assert costs_of.latency(make_row()) == costs_of.scores(make_row()) == costs_of.time_and_quality(make_row()) == []

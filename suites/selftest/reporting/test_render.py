@@ -33,7 +33,7 @@ from editverdict.reporting.run import RunFolderError, load_evidence, load_run
 from editverdict.reporting.svg import inline
 from editverdict.reporting.terminal import claims_table, run_report, stages_table
 
-KINDS = ("units", "spectrum", "amplification", "angles", "series", "answers")
+KINDS = ("units", "spectrum", "amplification", "angles", "series", "pareto", "answers")
 RowFactory = Callable[..., Row]
 
 
@@ -76,7 +76,7 @@ def test_every_kind_of_picture_is_small_xml(kind: str, pictures: dict[str, Any],
     assert text == render_svg(typed(picture), rows[0])
 
 
-@pytest.mark.parametrize("kind", KINDS[:5])
+@pytest.mark.parametrize("kind", KINDS[:6])
 def test_axes_are_labelled(kind: str, pictures: dict[str, Any], rows: list[Row]) -> None:
     words = " ".join(ElementTree.fromstring(render_svg(typed(pictures[kind]), rows[0])).itertext())
     expected = {
@@ -85,6 +85,7 @@ def test_axes_are_labelled(kind: str, pictures: dict[str, Any], rows: list[Row])
         "amplification": ("direction index k", "amplification", "R = 1", "placebo (comparator)", "no-op (negative)"),
         "angles": ("subspace size k", "cosine", "chance", "281"),
         "series": ("edits T", "median R_k", "ROME", "placebo (comparator)"),
+        "pareto": ("seconds per edit", "latency", "ROME", "external-memory", "front", "not measured, not shown: PMET"),
     }
     assert [word for word in expected[kind] if word not in words] == []
 
