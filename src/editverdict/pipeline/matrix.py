@@ -13,7 +13,8 @@ from editverdict.schema.specs import ClaimSpec, ProfileSpec
 def planned_claims(library: SpecLibrary, profile: ProfileSpec) -> list[ClaimSpec]:
     """Claims of the profile, sorted by id, with the checks that they require."""
     if profile.claims == "all":
-        return [claim for claim in library.claims.values() if claim.kind != "survey"]
+        left_out = {*profile.left_out}
+        return [claim for name, claim in library.claims.items() if claim.kind != "survey" and name not in left_out]
     wanted = set(profile.claims)
     for name in profile.claims:
         wanted |= set(library.claims[name].requires)

@@ -161,6 +161,7 @@ def manifest(trial: Trial, folder: Path, seconds: float | None, rows: Sequence[R
         "models": list(trial.profile.models),
         "methods": list(trial.profile.methods),
         "methods_elsewhere": methods_elsewhere(trial.library, trial.profile),
+        "claims_left_out": list(trial.profile.left_out) if trial.profile.claims == "all" else [],
         "datasets": list(trial.profile.datasets),
         "data": {name: _data_read(trial, name) for name in trial.profile.datasets},
         "corpus": trial.profile.corpus,

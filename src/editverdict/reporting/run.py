@@ -41,14 +41,14 @@ class Run:
 
 
 def methods_elsewhere(manifest: Mapping[str, Any]) -> str:
-    """One sentence on the methods that other profiles put on trial and this run's does not; empty if none."""
-    left_out = manifest.get("methods_elsewhere") or {}
-    if not left_out:
-        return ""
-    return " ".join(
+    """Sentences on methods and claims that other profiles put on trial and this run's does not; empty if none."""
+    said = [
         f"Not on trial here: {', '.join(methods)}. Profile {profile} has the time that they take."
-        for profile, methods in left_out.items()
-    )
+        for profile, methods in (manifest.get("methods_elsewhere") or {}).items()
+    ]
+    if claims := manifest.get("claims_left_out"):
+        said.append(f"Claims left to profiles with more time: {', '.join(claims)}.")
+    return " ".join(said)
 
 
 def _problem(error: ValidationError | ValueError) -> str:

@@ -527,6 +527,8 @@ class ProfileSpec(Spec):
     protocols: dict[Identifier, AnswerProtocol] = {}
     """Models that answer by a protocol of their own, e.g. reasoning models with their thinking part and length."""
     claims: tuple[Identifier, ...] | Literal["all"] = "all"
+    left_out: tuple[Identifier, ...] = ()
+    """With ``claims: all``: claims that are left to profiles with more time."""
     seed: int = 0
     sizes: Sizes
     positions: Literal["all_tokens", "last_token", "mean_token"] = "all_tokens"

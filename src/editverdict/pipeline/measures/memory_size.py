@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from editverdict.data.records import EditRecord
-from editverdict.evaluation.dimensions import Scores, rows_of, scores_of
-from editverdict.evaluation.lexical import LexicalJudge
+from editverdict.evaluation.dimensions import Scores, items_of, rows_of, scores_of
 from editverdict.evaluation.questions import DIMENSIONS
 from editverdict.generation.latency import Query
 from editverdict.inference.intervals import Estimate, jackknife_interval, missing, t_interval
 from editverdict.pipeline.answers import Asked, answers_before, ask
+from editverdict.pipeline.judging import judged
 from editverdict.pipeline.latency import PLANTED, Times
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
-from editverdict.pipeline.measures.answers import HEADROOM
+from editverdict.pipeline.measures.answering import HEADROOM
 from editverdict.pipeline.measures.efficiency import described, exact_tokens, how_asked
 from editverdict.pipeline.measures.perturbation import units_picture
 from editverdict.pipeline.scr_grid import AGAIN, IRRELEVANT, METHOD, Grid, configurations, grid, grid_times, name_of
@@ -115,8 +115,10 @@ def retrieval_memory_ratio(trial: Trial, case: Case) -> Measurement:
 
 # --------------------------------------------------------------------------- performance
 def _judged(trial: Trial, found: Grid, before: Mapping[str, str]) -> dict[str, Rows]:
-    judge = LexicalJudge.of(trial.library.judges[trial.profile.judge])
-    return {name: rows_of(found.questions, answers, judge, before) for name, answers in found.answers.items()}
+    return {
+        name: rows_of(found.questions, answers, judged(trial, items_of(found.questions, answers)), before)
+        for name, answers in found.answers.items()
+    }
 
 
 def score_range(configured: Mapping[str, Rows], dimensions: Sequence[str] = DIMENSIONS) -> float:
