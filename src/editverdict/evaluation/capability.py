@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 ITEM_BLOCKS = 20
+"""Blocks that the items of a suite are dealt to, where its tasks have so many."""
 Reading = Literal["correct", "probability"]
 
 
@@ -42,9 +43,14 @@ class SuiteScores:
     chance: Mapping[str, float]
     """Task -> accuracy of blind guessing, for the tasks that are scored by accuracy; the suite's score is over these."""
 
+    @property
+    def blocks(self) -> int:
+        """Number of blocks that items are dealt to: no task may lose all of its items with one of them."""
+        return min(ITEM_BLOCKS, *(len(self.items[task]) for task in self.chance))
+
     def values(self, task: str, reading: Reading = "correct", without: int | None = None) -> list[float]:
         """One value per item, in order; ``without``: a block that is left out."""
-        kept = [one for n, one in enumerate(self.items[task]) if n % ITEM_BLOCKS != without]
+        kept = [one for n, one in enumerate(self.items[task]) if n % self.blocks != without]
         return [one.correct if reading == "correct" else one.probability for one in kept]
 
     def text_values(self, task: str) -> list[float]:
@@ -140,11 +146,6 @@ def require_same_items(one: SuiteScores, other: SuiteScores) -> None:
     for task, items in one.items.items():
         if [i.item for i in items] != [i.item for i in other.items[task]]:
             raise ValueError(f"task '{task}': the two states were not scored on the same items")
-
-
-def blocks_of(scores: SuiteScores) -> int:
-    """Number of blocks that the items can be dealt to so that no task loses all of its items with one of them."""
-    return min(ITEM_BLOCKS, *(len(scores.items[task]) for task in scores.chance))
 
 
 def paired_differences(edited: SuiteScores, unedited: SuiteScores) -> dict[str, list[float]]:

@@ -30,15 +30,29 @@ class FileItems(Spec):
 
 
 class HarnessItems(Spec):
-    """A task of lm-eval, by its name or by a YAML of our own; its data come from where that task has them."""
+    """A task of lm-eval: one that it ships, by its name, or one of ours as a task configuration over a hub's data."""
 
     kind: Literal["lm-eval"] = "lm-eval"
     task: str
     """Name of the task, or of a group of tasks whose items are taken together."""
+    config: dict[str, Any] | None = None
+    """Keys of an lm-eval task configuration (``dataset_path``, ``test_split``, ``doc_to_text``, ...), for a task that
+    lm-eval does not ship."""
     reads: str
     """Per-item metric that lm-eval gives for the task, e.g. ``exact_match`` or ``acc``."""
     filter: str | None = None
     """Which of the task's answer filters is read, where it has several."""
+    answer: str | None = None
+    """Field of the data with the right answer, where it is the last boxed one of the generated text that counts; then
+    ``reads`` is ``boxed``."""
+
+    @model_validator(mode="after")
+    def _graded(self) -> HarnessItems:
+        if (self.reads == "boxed") != (self.answer is not None):
+            raise ValueError("'reads: boxed' and the field 'answer' with the right answer go together")
+        if self.answer is not None and self.config is None:
+            raise ValueError("'answer' belongs to a task of our own: give its 'config'")
+        return self
 
 
 TaskSource = Annotated[GeneratedItems | FileItems | HarnessItems, Field(discriminator="kind")]

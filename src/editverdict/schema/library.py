@@ -28,7 +28,7 @@ from editverdict.schema.specs import (
 from editverdict.schema.translate import show, validate
 from editverdict.schema.yaml_loader import Document, read_yaml
 
-_NOT_SPECS = frozenset({"schema", "paper", "consistency", "lm_eval"})
+_NOT_SPECS = frozenset({"schema", "paper", "consistency"})
 _S = TypeVar("_S", bound=Spec)
 _Entries = dict[tuple[str, str], Entry]
 
@@ -62,8 +62,8 @@ class SpecLibrary:
         Parameters
         ----------
         *dirs : Path
-            Folders (or single files). Their sub-folders ``schema``, ``paper``, ``consistency`` and ``lm_eval`` and
-            hidden ones are left out.
+            Folders (or single files). Their sub-folders ``schema``, ``paper`` and ``consistency`` and hidden ones are
+            left out.
         registries : mapping, optional
             Names of registered code, see `editverdict.schema.references.Registries`; with it the quantities, checks,
             controls and editors that specs name are checked too.

@@ -85,7 +85,7 @@ def test_the_same_id_in_two_files_of_a_folder_names_both_places(workshop):
     assert problem.found == "judge 'strict' is defined twice: here and at specs/data.yaml:15"
 
 
-@pytest.mark.parametrize("name", ["schema/x.yaml", "paper/t/x.yaml", "consistency/x.yaml", "lm_eval/x.yaml", ".hidden/x.yaml", "x.json"])
+@pytest.mark.parametrize("name", ["schema/x.yaml", "paper/t/x.yaml", "consistency/x.yaml", ".hidden/x.yaml", "x.json"])
 def test_folders_that_hold_no_specs_are_left_out(workshop, name):
     workshop.write(name, "- nonsense")
     workshop.load()
