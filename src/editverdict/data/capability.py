@@ -165,9 +165,7 @@ def _number(below: int, *key: object) -> int:
 def _item(name: str, number: int, seed: int, prompt: str, right: str, wrong: Sequence[str]) -> CapabilityItem:
     """An item whose right choice stands at a drawn place, so that a fixed place is no better than guessing."""
     choices = _drawn([right, *wrong], seed, name, number, "place")
-    return CapabilityItem(
-        id=f"{name}-{number}", prompt=prompt, choices=tuple(choices), answer=choices.index(right)
-    )
+    return CapabilityItem(id=f"{name}-{number}", prompt=prompt, choices=tuple(choices), answer=choices.index(right))
 
 
 def _numbers() -> Iterator[int]:
@@ -185,7 +183,7 @@ def _copying(seed: int, _texts: Texts) -> Iterator[CapabilityItem]:
         words = _drawn(lists.WORDS, seed, "copying", n)[:6]
         said = 1 + _number(3, seed, "copying", n, "said")
         others = [word for word in words if word not in words[: said + 1]][: FOUR - 1]
-        others += [word for word in words[: said - 1]][: FOUR - 1 - len(others)]
+        others += words[: min(said - 1, FOUR - 1 - len(others))]
         prompt = f"{', '.join(words)}. {', '.join(words[:said])},"
         yield _item("copying", n, seed, prompt, words[said], others)
 

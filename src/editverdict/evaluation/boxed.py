@@ -18,7 +18,7 @@ _FRACTION = re.compile(r"(-?)\\[dt]?frac\{?(-?\d+)\}?\{?(-?\d+)\}?")
 
 
 def last_boxed(text: str) -> str | None:
-    """What stands in the last complete ``\\boxed{...}`` of a text, or None."""
+    r"""What stands in the last complete ``\boxed{...}`` of a text, or None."""
     for found in reversed(list(_BOX.finditer(text))):
         depth, start = 1, found.end()
         for at in range(start, len(text)):
@@ -36,7 +36,11 @@ def normalised(answer: str) -> str:
 
 def value_of(answer: str) -> Fraction | None:
     """The number that an answer is, if it is one: an integer, a decimal or a fraction."""
-    bare = normalised(answer).replace(",", "") if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", normalised(answer)) else normalised(answer)
+    bare = (
+        normalised(answer).replace(",", "")
+        if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", normalised(answer))
+        else normalised(answer)
+    )
     if (found := _FRACTION.fullmatch(bare)) is not None and int(found[3]) != 0:
         return Fraction(int(found[2]), int(found[3])) * (-1 if found[1] else 1)
     try:

@@ -41,7 +41,7 @@ class SuiteScores:
     items: Mapping[str, tuple[ItemScore, ...]]
     """Task -> its items, always in the same order."""
     chance: Mapping[str, float]
-    """Task -> accuracy of blind guessing, for the tasks that are scored by accuracy; the suite's score is over these."""
+    """Task -> accuracy of blind guessing, for tasks scored by accuracy; the suite's score is over these."""
 
     @property
     def blocks(self) -> int:
@@ -75,8 +75,8 @@ def item_score(task: str, item: str, logprobs: Sequence[float], tokens: Sequence
     Returns
     -------
     ItemScore
-        A choice whose log-probability is not a number, as a broken model gives them, is never the most probable; an item
-        without any number is wrong. Ties share the point, so that a model that finds all alike scores chance.
+        A choice whose log-probability is not a number, as a broken model gives them, is never the most probable; an
+        item without any number is wrong. Ties share the point, so that a model that finds all alike scores chance.
     """
     known = [value if math.isfinite(value) else -math.inf for value in logprobs]
     nats = known[answer] / tokens[answer]

@@ -1,4 +1,4 @@
-"""Artifacts of capability: what a state scores on a suite of tasks, item by item, whatever is asked of the numbers later.
+"""Artifacts of capability: what a state scores on a suite of tasks, item by item.
 
 A suite is run by this project's own scorer or by lm-eval (:mod:`editverdict.pipeline.harness`); either way a state is
 put in force on the one model in memory, and the items of a task are the same for every state.
@@ -122,7 +122,10 @@ def scored(trial: Trial, model_id: str, suite: CapabilitySpec, many: Sequence[In
     """
     order = trial.offset(list(range(len(many))))
     jobs = [
-        Job(_recipe(trial, model_id, suite, many[i]), lambda draft, i=i: _produce(trial, model_id, suite, many[i], draft))  # type: ignore[misc]
+        Job(
+            _recipe(trial, model_id, suite, many[i]),
+            lambda draft, i=i: _produce(trial, model_id, suite, many[i], draft),
+        )  # type: ignore[misc]
         for i in order
     ]
     label = f"{suite.id}, {many[0].label}" if many else suite.id

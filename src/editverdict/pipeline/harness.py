@@ -70,9 +70,7 @@ def run(
     version = require()
     from lm_eval.models.huggingface import HFLM
 
-    model = HFLM(
-        pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=BATCH, device=str(loaded.model.device)
-    )
+    model = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=BATCH, device=str(loaded.model.device))
     rows: list[ItemScore] = []
     data: dict[str, Any] = {}
     for task in suite.tasks:

@@ -69,6 +69,7 @@ STAGES = {
     "no-op-again": "hidden states extracted again",
     "telescoping": "hidden states along a chain",
     "answers": "answers",
+    "capability": "capability",
     "artefacts": "null models of change rates",
     "artefacts-made-up": "null models on made-up states",
     "artefacts-resampled": "angles between made-up samples",

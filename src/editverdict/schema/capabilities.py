@@ -91,7 +91,7 @@ class CapabilitySpec(Spec):
     id: Identifier
     describes: str
     runner: Literal["own", "lm-eval"] = "own"
-    """``own``: log-probabilities by this project's scorer; ``lm-eval``: the evaluation harness (extra ``capability``)."""
+    """``own``: log-probabilities by this project's scorer; ``lm-eval``: that harness (extra ``capability``)."""
     tasks: Annotated[tuple[CapabilityTask, ...], Field(min_length=1)]
     options: dict[str, Any] = {}
     """Arguments of ``lm_eval.simple_evaluate``: ``num_fewshot``, ``apply_chat_template``, ``gen_kwargs``, ..."""

@@ -2,7 +2,8 @@
 
 Every class is closed (an unknown key is an error) and frozen. A YAML file holds one or more top-level lists named after
 the kind (``claims:``, ``models:``, ``architectures:``, ``methods:``, ``datasets:``, ``corpora:``, ``judges:``,
-``capabilities:``, ``profiles:``); the loader in this room turns violations into messages that name file, line and field.
+``capabilities:``, ``profiles:``); the loader in this room turns violations into messages that name file, line and
+field.
 """
 
 from __future__ import annotations

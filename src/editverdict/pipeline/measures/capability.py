@@ -125,7 +125,10 @@ def _retained(trial: Trial, case: Case, group: CapabilityGroup) -> Measurement:
         "capability_protocol": protocol_id(trial, suite),
         "unedited_above_chance": list(unedited_interval(before.scores).interval or ()),
     }
-    made.stands_on = f"{case.subject}, suite {suite.id}, protocol {protocol_id(trial, suite)}"
+    made.stands_on = (
+        f"{case.subject}, {len(chains)} chains of {made.edits} edits, suite {suite.id}, "
+        f"protocol {made.descriptive['capability_protocol']}"
+    )
     made.recipes = [before.key]
     if not made.checks["headroom-capability"].ok:
         made.descriptive["tasks"] = _tasks(suite, before.scores, {})
@@ -142,9 +145,6 @@ def _retained(trial: Trial, case: Case, group: CapabilityGroup) -> Measurement:
     states = {method: after, "placebo": placebo, "planted update": destroyed}
     made.checks |= _complete(before.scores, [one.scores for many in states.values() for one in many])
     _judged_numbers(made, case, before.scores, after, destroyed, again, placebo)
-    made.stands_on = f"{case.subject}, {len(chains)} chains of {made.edits} edits, suite {suite.id}, " + (
-        f"protocol {made.descriptive['capability_protocol']}"
-    )
     made.descriptive["tasks"] = _tasks(suite, before.scores, states)
     made.descriptive["items_lost_and_won"] = _flips(before.scores, after)
     made.recipes += [one.key for one in (*after, *placebo, *destroyed, *again)]
@@ -241,7 +241,7 @@ def _tasks(suite: CapabilitySpec, before: SuiteScores, states: dict[str, Sequenc
 
 
 def _flips(before: SuiteScores, after: Sequence[Scored]) -> dict[str, dict[str, float]]:
-    """Per task, mean over chains: items that the unedited model alone gets right, and those that it alone gets wrong."""
+    """Per task, mean over chains: items that the unedited model alone has right, and that it alone has wrong."""
     found = [paired_differences(one.scores, before) for one in after]
     return {
         task: {
