@@ -181,9 +181,8 @@ def _copying(seed: int, _texts: Texts) -> Iterator[CapabilityItem]:
     """A list of words, begun again: the next word is the one that followed before; the others are of the list, too."""
     for n in _numbers():
         words = _drawn(lists.WORDS, seed, "copying", n)[:6]
-        said = 1 + _number(3, seed, "copying", n, "said")
-        others = [word for word in words if word not in words[: said + 1]][: FOUR - 1]
-        others += words[: min(said - 1, FOUR - 1 - len(others))]
+        said = 1 + _number(4, seed, "copying", n, "said")
+        others = _drawn([*words[: said - 1], *words[said + 1 :]], seed, "copying", n, "others")[: FOUR - 1]
         prompt = f"{', '.join(words)}. {', '.join(words[:said])},"
         yield _item("copying", n, seed, prompt, words[said], others)
 

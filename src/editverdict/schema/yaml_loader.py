@@ -50,7 +50,7 @@ class _TooManyValuesError(Exception):
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the scalar rules of this module; used to compose nodes, never to construct."""
 
-    yaml_implicit_resolvers: dict[Any, Any] = {}
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  PyYAML's own class attribute, typed so there
 
 
 for _name, _pattern, _first in _SCALARS:
