@@ -25,8 +25,6 @@ from editverdict.schema.capabilities import CapabilityTask, FileItems, Generated
 
 GENERATORS_VERSION = 1
 FOUR = 4
-SHOTS = 4
-"""Solved examples before a sum."""
 
 
 class CapabilityItem(Record):
@@ -189,31 +187,27 @@ def _copying(seed: int, _texts: Texts) -> Iterator[CapabilityItem]:
 
 @_generator("retrieval")
 def _retrieval(seed: int, _texts: Texts) -> Iterator[CapabilityItem]:
-    """Who has what, told for four people and asked for one; the wrong choices are what the others have."""
+    """A list of what four people have, begun again with one of them; the wrong choices are what the others have."""
     for n in _numbers():
         people = _drawn(lists.PEOPLE, seed, "retrieval-people", n)[:FOUR]
         things = _drawn(lists.THINGS, seed, "retrieval-things", n)[:FOUR]
         asked = _number(FOUR, seed, "retrieval", n, "asked")
-        told = " ".join(f"{person} has the {thing}." for person, thing in zip(people, things, strict=True))
+        told = "\n".join(f"{person}: {thing}" for person, thing in zip(people, things, strict=True))
         others = [thing for thing in things if thing != things[asked]]
-        yield _item("retrieval", n, seed, f"{told} {people[asked]} has the", things[asked], others)
+        yield _item("retrieval", n, seed, f"{told}\n{people[asked]}:", things[asked], others)
 
 
 @_generator("arithmetic")
 def _arithmetic(seed: int, _texts: Texts) -> Iterator[CapabilityItem]:
-    """A sum of two numbers in words, after a few solved ones; wrong choices are near the right one."""
-    sums = [(a, b) for a in range(1, 9) for b in range(1, 9) if 3 <= a + b <= 12]
+    """A sum of two digits that is a digit, after a solved one; wrong choices are near the right one."""
+    sums = [(a, b) for a in range(1, 9) for b in range(1, 9) if a + b <= 9]
     for n in _numbers():
         drawn = _drawn(sums, seed, "arithmetic", n)
-        (a, b), rest = drawn[0], [pair for pair in drawn[1:] if sum(pair) != sum(drawn[0])]
-        shots = " ".join(f"{_word(x)} plus {_word(y)} is {_word(x + y)}." for x, y in rest[:SHOTS])
-        near = [s for s in sorted(range(1, 13), key=lambda s: (abs(s - a - b), rank(seed, n, s))) if s != a + b]
-        prompt = f"{shots} {_word(a)} plus {_word(b)} is"
-        yield _item("arithmetic", n, seed, prompt, _word(a + b), [_word(s) for s in near[: FOUR - 1]])
-
-
-def _word(number: int) -> str:
-    return lists.NUMBERS[number]
+        a, b = drawn[0]
+        c, d = next(pair for pair in drawn[1:] if sum(pair) != a + b)
+        near = [s for s in sorted(range(1, 10), key=lambda s: (abs(s - a - b), rank(seed, n, s))) if s != a + b]
+        prompt = f"{c} + {d} = {c + d}\n{a} + {b} ="
+        yield _item("arithmetic", n, seed, prompt, str(a + b), [str(s) for s in near[: FOUR - 1]])
 
 
 @_generator("sequences")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from editverdict.generation.decode import batches
+from editverdict.generation.prefixed import continuation_logprobs
 from editverdict.generation.scoring import encode_pairs, logits_after, token_logprobs
 
 CHOICES_VERSION = 1
@@ -35,7 +37,8 @@ def scored_choices(
 ) -> list[Scored]:
     """Score every choice of every question by teacher forcing.
 
-    Choices of a single token (most common words) are read off one pass over their prompt; longer ones take a pass each.
+    Choices that differ in their last token only (most single words and digits) are read off one pass over the prompt
+    and what they share; of other questions the prompt is read once, too, and its keys and values lent to each choice.
 
     Parameters
     ----------
@@ -58,40 +61,51 @@ def scored_choices(
     pairs = [(prompt, choice) for prompt, choices in questions for choice in choices]
     owner = [number for number, (_, choices) in enumerate(questions) for _ in choices]
     prompts, targets = encode_pairs(tokenizer, pairs, add_special_tokens)
-    values: dict[int, float] = {}
-    short = [i for i, target in enumerate(targets) if len(target) == 1]
-    values.update(_next_tokens(model, owner, prompts, targets, short, batch_size))
-    long = [i for i, target in enumerate(targets) if len(target) > 1]
-    rows = token_logprobs(
-        model, tokenizer, [pairs[i] for i in long], batch_size=batch_size, add_special_tokens=add_special_tokens
-    )
-    values.update((i, float(row.sum())) for i, row in zip(long, rows, strict=True))
     places: list[list[int]] = [[] for _ in questions]
     for i, number in enumerate(owner):
         places[number].append(i)
+    groups = [_Group(own, prompts[own[0]], [targets[i] for i in own]) for own in places if own]
+    values = _last_tokens(model, [group for group in groups if group.shares_all_but_last], batch_size)
+    others = [group for group in groups if not group.shares_all_but_last]
+    for batch in batches([len(group.prompt) for group in others], batch_size):
+        chosen = [i for b in batch for i in others[b].places]
+        if add_special_tokens:
+            rows = continuation_logprobs(model, tokenizer, [pairs[i] for i in chosen])
+        else:
+            rows = token_logprobs(model, tokenizer, [pairs[i] for i in chosen], add_special_tokens=False)
+        values |= {i: float(row.sum()) for i, row in zip(chosen, rows, strict=True)}
     return [Scored(tuple(values[i] for i in own), tuple(len(targets[i]) for i in own)) for own in places]
 
 
+@dataclass(frozen=True)
+class _Group:
+    """The choices of one question."""
+
+    places: list[int]
+    """Places among all choices."""
+    prompt: list[int]
+    targets: list[list[int]]
+
+    @property
+    def shares_all_but_last(self) -> bool:
+        return all(target[:-1] == self.targets[0][:-1] for target in self.targets)
+
+
 @torch.no_grad()
-def _next_tokens(
-    model: PreTrainedModel,
-    owner: Sequence[int],
-    prompts: Sequence[list[int]],
-    targets: Sequence[list[int]],
-    chosen: Sequence[int],
-    batch_size: int,
-) -> dict[int, float]:
-    """Place -> log-probability, for choices of one token: one pass per prompt, however many choices it has."""
-    own: dict[int, list[int]] = {}
-    for i in chosen:
-        own.setdefault(owner[i], []).append(i)
-    groups = list(own.values())
+def _last_tokens(model: PreTrainedModel, groups: Sequence[_Group], batch_size: int) -> dict[int, float]:
+    """Place -> log-probability, for choices that differ in their last token: one pass per question."""
     found: dict[int, float] = {}
-    for batch in batches([len(prompts[group[0]]) for group in groups], batch_size):
-        rows = [prompts[groups[b][0]] for b in batch]
-        logits = logits_after(model, rows, [[] for _ in rows]).double()
-        normal = logits.logsumexp(1)
-        for row, b in enumerate(batch):
-            for i in groups[b]:
-                found[i] = float(logits[row, targets[i][0]] - normal[row])
+    for batch in batches([len(group.prompt) + len(group.targets[0]) for group in groups], batch_size):
+        own = [groups[b] for b in batch]
+        shared = [group.targets[0][:-1] for group in own]
+        logits = logits_after(model, [group.prompt for group in own], shared).double()
+        table = logits - logits.logsumexp(1, keepdim=True)
+        start = 0
+        for group, common in zip(own, shared, strict=True):
+            rows = table[start : start + len(common) + 1]
+            before = math.fsum(float(rows[at, token]) for at, token in enumerate(common))
+            found |= {
+                i: before + float(rows[-1, target[-1]]) for i, target in zip(group.places, group.targets, strict=True)
+            }
+            start += len(common) + 1
     return found

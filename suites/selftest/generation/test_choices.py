@@ -10,13 +10,14 @@ from editverdict.generation.choices import scored_choices
 CHOICES = (
     ("Paris", "Rome"),
     ("a", "London", "three of them came back"),
-    ("water", "is", "a very long way from Lisbon"),
+    ("of them came", "of them sea"),
+    ("a very long way from Lisbon",),
 )
 
 
 @pytest.fixture(scope="module")
 def questions(prompts):  # type: ignore[no-untyped-def]
-    return [(prompt, CHOICES[n % 3]) for n, prompt in enumerate(prompts)]
+    return [(prompt, CHOICES[n % 4]) for n, prompt in enumerate(prompts)]
 
 
 @torch.no_grad()
