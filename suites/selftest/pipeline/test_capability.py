@@ -154,7 +154,8 @@ def test_a_model_that_only_guesses_is_invalid_and_is_not_edited_for_it(own: Tria
 def test_a_claim_about_a_hundred_edits_needs_them(own: Trial) -> None:
     """A rehearsal takes its short chains, a real model does not."""
     row, _ = judged(own, "rq2-capability-100edits")
-    assert row.descriptive["edits"] == 3 and row.verdict == "refuted", row.reason
+    assert row.descriptive["edits"] == 3 and row.verdict in ("refuted", "inconclusive"), row.reason
+    assert row.interval is not None and row.interval[0] > 0.1, "three edits do not leave a tenth"
     spec = own.library.models[MODEL].model_copy(update={"weights": "pretrained"})
     library = dataclasses.replace(own.library, models={**own.library.models, MODEL: spec})
     real, _ = judged(dataclasses.replace(own, library=library), "rq2-capability-100edits")
