@@ -218,7 +218,8 @@ def _tasks(suite: CapabilitySpec, before: SuiteScores, states: dict[str, Sequenc
     for task in suite.tasks:
         read = SuiteScores.text_values if task.chance is None else SuiteScores.values
         own = read(before, task.id)
-        interval = t_interval(own, resolution=0.0 if task.chance is None else 1.0).interval
+        found_interval = t_interval(own, resolution=0.0 if task.chance is None else 1.0)
+        interval = (found_interval if task.chance is None else found_interval.within((0.0, 1.0))).interval
         found[task.id] = {
             "metric": task.metric,
             "items": len(own),
