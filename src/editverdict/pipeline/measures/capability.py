@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -212,7 +212,7 @@ def _complete(before: SuiteScores, others: Sequence[SuiteScores]) -> dict[str, A
     return passed("items-complete", bad == 0, f"{bad} of {len(others)} states lack some of the {count} items")
 
 
-def _tasks(suite: CapabilitySpec, before: SuiteScores, states: dict[str, Sequence[Scored]]) -> dict[str, Any]:
+def _tasks(suite: CapabilitySpec, before: SuiteScores, states: Mapping[str, Sequence[Scored]]) -> dict[str, Any]:
     """Per task: guessing, the unedited model with its interval, and the mean over chains of each kind of state."""
     found: dict[str, Any] = {}
     for task in suite.tasks:
@@ -245,7 +245,7 @@ def _flips(before: SuiteScores, after: Sequence[Scored]) -> dict[str, dict[str, 
     }
 
 
-def _table(suite: CapabilitySpec, before: SuiteScores, states: dict[str, Sequence[Scored]]) -> dict[str, Any]:
+def _table(suite: CapabilitySpec, before: SuiteScores, states: Mapping[str, Sequence[Scored]]) -> dict[str, Any]:
     """The same as :func:`_tasks`, to be shown."""
     tasks = _tasks(suite, before, states)
 
