@@ -117,13 +117,13 @@ def _continuation(tokenizer: PreTrainedTokenizerBase, target: str) -> list[int]:
 def _batch_logprobs(model: PreTrainedModel, prompts: list[list[int]], targets: list[list[int]]) -> list[torch.Tensor]:
     """Per-token log-probabilities of one batch; the log-softmax is in float64."""
     # The last target token is never read, only predicted.
-    logits = _logits_after(model, prompts, [target[:-1] for target in targets]).double()
+    logits = logits_after(model, prompts, [target[:-1] for target in targets]).double()
     tokens = torch.tensor([t for row in targets for t in row], device=logits.device)
     scores = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
     return list(torch.split(scores.cpu(), [len(t) for t in targets]))
 
 
-def _logits_after(model: PreTrainedModel, prompts: list[list[int]], said: list[list[int]]) -> torch.Tensor:
+def logits_after(model: PreTrainedModel, prompts: list[list[int]], said: list[list[int]]) -> torch.Tensor:
     """Logits after each prompt and after each token of what is said then: [sum of (1 + tokens said), vocabulary]."""
     start = decoder_start(model)
     if start is None:
@@ -210,7 +210,7 @@ def argmax_tokens(
         if by_row is not None:
             by_row.use([owners[i] if owners else 0 for i in chosen])
         wanted = [targets[i] for i in chosen]
-        best = _logits_after(model, [prompts[i] for i in chosen], [target[:-1] for target in wanted]).argmax(1).cpu()
+        best = logits_after(model, [prompts[i] for i in chosen], [target[:-1] for target in wanted]).argmax(1).cpu()
         said = torch.split(best, [len(target) for target in wanted])
         result.update({i: tokens.tolist() for i, tokens in zip(chosen, said, strict=True)})
     return [result[i] for i in range(len(prompts))]
@@ -260,6 +260,6 @@ def _next_token_logprobs(
     result = torch.empty(len(prompts), len(tokens), dtype=torch.float64)
     for chosen in batches([len(p) for p in prompts], batch_size):
         rows = [prompts[i] for i in chosen]
-        logits = _logits_after(model, rows, [[] for _ in rows]).double()
+        logits = logits_after(model, rows, [[] for _ in rows]).double()
         result[chosen] = (logits[:, tokens] - logits.logsumexp(1, keepdim=True)).cpu()
     return result

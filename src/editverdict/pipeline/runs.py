@@ -78,6 +78,7 @@ STAGES = {
     "memory": "memories of SCR",
     "scr-grid": "answers of SCR by memory and top-k",
     "scr-latency": "latency of SCR by memory and top-k",
+    "capability": "capability",
     "artefacts": "null models of change rates",
     "artefacts-made-up": "null models on made-up states",
     "artefacts-resampled": "angles between made-up samples",

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from editverdict.data.capability import generators
 from editverdict.editors.easyedit import VARIABLE
 from editverdict.editors.registry import editor_names, make_editor
 from editverdict.ledger.quoted import check_claims
@@ -77,7 +78,12 @@ def load_library(folders: Sequence[Path]) -> SpecLibrary:
     SpecError
         With every problem of every file.
     """
-    registries = {"quantities": set(measures()), "checks": set(checks()), "editors": set(editor_names())}
+    registries = {
+        "quantities": set(measures()),
+        "checks": set(checks()),
+        "editors": set(editor_names()),
+        "generators": set(generators()),
+    }
     library = SpecLibrary.load(*folders, registries=registries)
     problems = []
     for method in library.methods.values():

@@ -1,5 +1,7 @@
 """Typed specs and their loader: every error names file, line, field and remedy."""
 
+from editverdict.schema.base import Spec
+from editverdict.schema.capabilities import CapabilityGroup, CapabilitySpec, CapabilityTask
 from editverdict.schema.errors import SpecError, SpecProblem, did_you_mean, nearest
 from editverdict.schema.json_schema import json_schemas, write_json_schemas
 from editverdict.schema.judges import LexicalJudgeSpec, LocalJudgeSpec, OpenAIJudgeSpec
@@ -30,7 +32,6 @@ from editverdict.schema.specs import (
     RandomSource,
     Sizes,
     Source,
-    Spec,
     Thinking,
 )
 
@@ -38,6 +39,9 @@ __all__ = [
     "KINDS",
     "AnswerProtocol",
     "ArchitectureSpec",
+    "CapabilityGroup",
+    "CapabilitySpec",
+    "CapabilityTask",
     "ClaimSpec",
     "Control",
     "CorpusSpec",

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, overload
 
+from editverdict.schema.base import Spec
+from editverdict.schema.capabilities import CapabilitySpec
 from editverdict.schema.errors import SpecError, SpecProblem, Where, did_you_mean, options
 from editverdict.schema.references import Entry, Registries, check_references, singular
 from editverdict.schema.specs import (
@@ -22,7 +24,6 @@ from editverdict.schema.specs import (
     MethodSpec,
     ModelSpec,
     ProfileSpec,
-    Spec,
 )
 from editverdict.schema.translate import show, validate
 from editverdict.schema.yaml_loader import Document, read_yaml
@@ -50,6 +51,7 @@ class SpecLibrary:
     corpora: Mapping[str, CorpusSpec]
     encoders: Mapping[str, EncoderSpec]
     judges: Mapping[str, JudgeSpec]
+    capabilities: Mapping[str, CapabilitySpec]
     profiles: Mapping[str, ProfileSpec]
     places: Mapping[tuple[str, str], str]
 
@@ -90,6 +92,7 @@ class SpecLibrary:
             corpora=_of(entries, CorpusSpec),
             encoders=_of(entries, EncoderSpec),
             judges=_of(entries, JudgeSpec),
+            capabilities=_of(entries, CapabilitySpec),
             profiles=_of(entries, ProfileSpec),
             places=places,
         )
@@ -110,6 +113,8 @@ class SpecLibrary:
     def get(self, kind: Literal["encoders"], name: str) -> EncoderSpec: ...
     @overload
     def get(self, kind: Literal["judges"], name: str) -> JudgeSpec: ...
+    @overload
+    def get(self, kind: Literal["capabilities"], name: str) -> CapabilitySpec: ...
     @overload
     def get(self, kind: Literal["profiles"], name: str) -> ProfileSpec: ...
     @overload

@@ -6,15 +6,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from editverdict.schema.base import Spec
 from editverdict.schema.errors import SpecProblem, Where, did_you_mean, options
-from editverdict.schema.specs import Spec
 from editverdict.schema.yaml_loader import Document
 
 Registries = Mapping[str, Collection[str]]
-"""Names of registered code: ``quantities``, ``checks``, ``editors``; ``controls`` either for all quantities alike or as
-a mapping from quantity to names; ``tables`` (numbers of the paper's tables, as text)."""
+"""Names of registered code: ``quantities``, ``checks``, ``editors``, ``generators`` (of capability items); ``controls``
+either for all quantities alike or as a mapping from quantity to names; ``tables`` (numbers of the paper's tables, as
+text)."""
 
-_SINGULAR = {"corpora": "corpus", "quantities": "quantity"}
+_SINGULAR = {"corpora": "corpus", "quantities": "quantity", "capabilities": "suite of capability tasks"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ _TO_SPECS: dict[str, tuple[tuple[_Path, str], ...]] = {
         (("left_out", _EACH), "claims"),
         (("chain_limits", _KEYS), "methods"),
         (("protocols", _KEYS), "models"),
+        (("capabilities", "reasoning"), "capabilities"),
+        (("capabilities", "broader"), "capabilities"),
     ),
 }
 _TO_CODE: dict[str, tuple[tuple[_Path, str], ...]] = {
@@ -75,6 +78,7 @@ _TO_CODE: dict[str, tuple[tuple[_Path, str], ...]] = {
         (("paper_values", _EACH, "table"), "tables"),
     ),
     "methods": ((("editor",), "editors"),),
+    "capabilities": ((("tasks", _EACH, "source", "generator"), "generators"),),
 }
 
 

@@ -2,30 +2,23 @@
 
 Every class is closed (an unknown key is an error) and frozen. A YAML file holds one or more top-level lists named after
 the kind (``claims:``, ``models:``, ``architectures:``, ``methods:``, ``datasets:``, ``corpora:``, ``judges:``,
-``profiles:``); the loader in this room turns violations into messages that name file, line and field.
+``capabilities:``, ``profiles:``); the loader in this room turns violations into messages that name file, line and
+field.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+from editverdict.schema.base import Identifier as Identifier
+from editverdict.schema.base import Spec as Spec
+from editverdict.schema.capabilities import CapabilityGroup, CapabilitySpec
+
 MethodId = Annotated[str, Field(pattern=r"^(easyedit:)?[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 """An identifier; ``easyedit:X`` is EasyEdit's own X. (``placebo:X``, the imitation of X, is no method of its own.)"""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Spec(BaseModel):
-    """Base of every spec: closed, frozen, and without silent conversions."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
-    @classmethod
-    def variants(cls) -> dict[str, type[Spec]]:
-        """Classes by the value of ``format``, for a kind of spec whose fields depend on it; none for all others."""
-        return {}
 
 
 # --------------------------------------------------------------------------- claims
@@ -536,6 +529,8 @@ class ProfileSpec(Spec):
     memory_gib: Annotated[float, Field(gt=0)] = 6.0
     """Memory that second moments of hidden states may take while they are collected; what does not fit goes to disk,
     then into further passes. The numbers do not depend on it."""
+    capabilities: dict[CapabilityGroup, Identifier] = {}
+    """The suite of tasks that stands for each group of them; a group without one has no case that can be measured."""
     chain_limits: dict[MethodId, Annotated[int, Field(ge=1)]] = {}
     """Methods too slow for ``long_chain``, with the longest chain that they make in the table of methods."""
 
@@ -563,6 +558,7 @@ KINDS: dict[str, type[Spec]] = {
     "corpora": CorpusSpec,
     "encoders": EncoderSpec,
     "judges": JudgeSpec,
+    "capabilities": CapabilitySpec,
     "profiles": ProfileSpec,
 }
 """Top-level key of a YAML file -> class of the items in its list."""

@@ -101,6 +101,10 @@ encoders:
   - {id: minilm, source: {kind: hub, repo: someone/minilm}}
 judges:
   - {id: strict, format: lexical}
+capabilities:
+  - id: able
+    describes: small
+    tasks: [{id: sums, describes: sums, source: {kind: generated, generator: arithmetic}, chance: 0.25}]
 """
 PROFILE = """\
 profiles:

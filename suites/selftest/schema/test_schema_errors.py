@@ -14,7 +14,7 @@ ALL_CLAIM_KEYS = (
     "about_models, definitions, expect, controls, checks, quantifier, population, family, severity, paper_values, "
     "requires, suite, not_comparable"
 )
-KINDS = "claims, architectures, models, methods, datasets, corpora, encoders, judges, profiles"
+KINDS = "claims, architectures, models, methods, datasets, corpora, encoders, judges, capabilities, profiles"
 
 # file, text, replaced by, the messages (without 'specs/<file>:')
 BENT = {

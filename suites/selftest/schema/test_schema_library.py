@@ -52,7 +52,8 @@ def test_get_returns_or_names_the_nearest(workshop):
     assert str(caught.value) == "unknown model 'Tinny'; expected one of rehearsal, tiny; did you mean 'tiny'?"
     with pytest.raises(SpecError) as caught:
         library.get("model", "tiny")
-    assert str(caught.value).startswith("unknown kind of spec 'model'\n    expected one of architectures, claims,")
+    expected = "unknown kind of spec 'model'\n    expected one of architectures, capabilities,"
+    assert str(caught.value).startswith(expected)
 
 
 def test_later_folder_replaces_by_id_and_adds(workshop):
