@@ -121,13 +121,12 @@ def scored(trial: Trial, model_id: str, suite: CapabilitySpec, many: Sequence[In
         lm-eval is not installed, or a task's items come from where this machine does not reach.
     """
     order = trial.offset(list(range(len(many))))
-    jobs = [
-        Job(
-            _recipe(trial, model_id, suite, many[i]),
-            lambda draft, i=i: _produce(trial, model_id, suite, many[i], draft),
-        )  # type: ignore[misc]
-        for i in order
-    ]
+
+    def job(number: int) -> Job:
+        own = many[number]
+        return Job(_recipe(trial, model_id, suite, own), lambda draft: _produce(trial, model_id, suite, own, draft))
+
+    jobs = [job(number) for number in order]
     label = f"{suite.id}, {many[0].label}" if many else suite.id
     made = trial.store.build_many(jobs, progress=Clock(label, "states", trial.report).tick)
     by_index = dict(zip(order, made, strict=True))
@@ -214,6 +213,7 @@ def own_scores(loaded: LoadedModel, answering: Answering, items: Items) -> list[
 def _loaded(suite: CapabilitySpec, artifact: Artifact) -> Scored:
     items: dict[str, list[ItemScore]] = {task.id: [] for task in suite.tasks}
     for row in artifact.table().to_pylist():
-        items[row["task"]].append(ItemScore(**{k: math.nan if v is None else v for k, v in row.items()}))
+        known: dict[str, Any] = {k: math.nan if v is None else v for k, v in row.items()}
+        items[row["task"]].append(ItemScore(**known))
     chance = {task.id: task.chance for task in suite.tasks if task.chance is not None}
     return Scored(SuiteScores({task: tuple(own) for task, own in items.items()}, chance), artifact.key)
