@@ -12,7 +12,7 @@ C, M, E, D, P = "claims/collapse.yaml", "models/models.yaml", "methods/rome.yaml
 ALL_CLAIM_KEYS = (
     "id, kind, statement, source, quantity, describes, reduce, subject, range, unit, min_units, edits, methods, about, "
     "about_models, definitions, expect, controls, checks, quantifier, population, family, severity, paper_values, "
-    "requires, suite, not_comparable"
+    "requires, suite, timed, not_comparable"
 )
 KINDS = "claims, architectures, models, methods, datasets, corpora, encoders, judges, capabilities, profiles"
 
@@ -66,7 +66,7 @@ Claims that belong together."""),
 8: claims[collapse-cond].subject: found text 'model'; expected a list (each item: one of model | method | dataset); \
 write a list: [model]"""),
     "wrong word": (C, "unit: text_block", "unit: text-block", """\
-9: claims[collapse-cond].unit: found text 'text-block'; expected one of text_block | edit | chain | seed; \
+9: claims[collapse-cond].unit: found text 'text-block'; expected one of text_block | edit | chain | seed | prompt; \
 did you mean 'text_block'?"""),
     "wrong word in a list": (C, "subject: [model]", "subject: [model, methd]", """\
 8: claims[collapse-cond].subject[1]: found text 'methd'; expected one of model | method | dataset; \
