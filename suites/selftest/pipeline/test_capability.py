@@ -29,7 +29,6 @@ from editverdict.reporting.evidence import Evidence
 from editverdict.schema import SpecError
 from editverdict.schema.capabilities import CapabilitySpec, CapabilityTask
 from editverdict.store import Store
-from suites.selftest.conftest import absent
 from suites.selftest.pipeline.sessions import ROOT
 
 MODEL = "rehearsal-llama"
@@ -317,7 +316,7 @@ def test_without_lm_eval_a_case_says_what_to_install(own: Trial, monkeypatch: py
 @pytest.fixture
 def lm_eval() -> None:
     if importlib.util.find_spec("lm_eval") is None:
-        absent("lm-eval (the extra 'capability') is not installed")
+        pytest.skip("lm-eval (the optional extra 'capability') is not installed")
 
 
 @pytest.mark.usefixtures("lm_eval")
