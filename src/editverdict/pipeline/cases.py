@@ -52,6 +52,7 @@ def judge_case(trial: Trial, case: Case) -> Judged:
     """Measure and judge one case; whatever goes wrong becomes a row, too."""
     started, clock = dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), time.monotonic()
     try:
+        trial.need_device()
         judged = _judged(trial, case)
     except (NotHere, CannotEdit) as reason:
         judged = Judged(blank_row(trial, case, "not_run", f"NOT_RUN: {reason}"), [])

@@ -64,8 +64,7 @@ class Trial:
 
     def model(self, model_id: str) -> LoadedModel:
         """The loaded model; one at a time, because a device holds one base model."""
-        if self.profile.requires_cuda and self.device.type != "cuda":
-            raise NotHere(f"profile '{self.profile.id}' needs CUDA, and the device is {self.device.type}")
+        self.need_device()
         if model_id not in self._models:
             self._models.clear()
             spec = self.library.models[model_id]
@@ -73,6 +72,17 @@ class Trial:
             self.report(f"loading model {model_id}")
             self._models[model_id] = load_model(spec, architecture, self.device, lambda name: self.library.models[name])
         return self._models[model_id]
+
+    def need_device(self) -> None:
+        """Nothing of a profile that needs CUDA runs without it.
+
+        Raises
+        ------
+        NotHere
+            The device is another one.
+        """
+        if self.profile.requires_cuda and self.device.type != "cuda":
+            raise NotHere(f"profile '{self.profile.id}' needs CUDA, and the device is {self.device.type}")
 
     def python_of_easyedit(self) -> Path:
         """The Python of EasyEdit's environment.
