@@ -25,4 +25,6 @@ def trial_with(store: Path, *judges: JudgeSpec) -> Trial:
     plain = _plain()
     library = dataclasses.replace(plain.library, judges={**plain.library.judges, **{one.id: one for one in judges}})
     profile = plain.profile.model_copy(update={"judge": judges[0].id if judges else "lexical"})
-    return dataclasses.replace(plain, library=library, profile=profile, store=Store(store), _memo={})
+    # A process of its own, whichever worker runs the test: the second of two would begin in the middle.
+    alone = {"worker": 0, "n_workers": 1}
+    return dataclasses.replace(plain, library=library, profile=profile, store=Store(store), _memo={}, **alone)
