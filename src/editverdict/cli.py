@@ -397,20 +397,32 @@ def methods_table(
     say(f"table: {out}")
 
 
+# What a user may have got wrong, by module: importing them here would load torch before anything is done.
+MISTAKES = {
+    "editverdict.bundle": "InitError",
+    "editverdict.data.errors": "DataError",
+    "editverdict.evaluation.judging": "JudgeError",
+    "editverdict.inference.results": "ResultsError",
+    "editverdict.pipeline.setup": "UsageError",
+    "editverdict.pipeline.trial": "NotHere",
+    "editverdict.reporting.run": "RunFolderError",
+    "editverdict.schema.errors": "SpecError",
+}
+
+
+def _is_mistake(error: Exception) -> bool:
+    """Whether an error is one that a user can mend; a module that is not loaded has raised nothing."""
+    loaded = ((sys.modules[module], name) for module, name in MISTAKES.items() if module in sys.modules)
+    return isinstance(error, tuple(getattr(module, name) for module, name in loaded))
+
+
 def main() -> None:
     """Run the command line; a user's mistake is a message and exit code 2, never a traceback."""
-    from editverdict.bundle import InitError
-    from editverdict.data.errors import DataError
-    from editverdict.evaluation.judging import JudgeError
-    from editverdict.inference.results import ResultsError
-    from editverdict.pipeline.setup import UsageError
-    from editverdict.pipeline.trial import NotHere
-    from editverdict.reporting.run import RunFolderError
-    from editverdict.schema.errors import SpecError
-
     try:
         app()
-    except (SpecError, UsageError, DataError, ResultsError, RunFolderError, InitError, NotHere, JudgeError) as error:
+    except Exception as error:
+        if not _is_mistake(error):
+            raise
         say(str(error), "red", errors)
         sys.exit(2)
 

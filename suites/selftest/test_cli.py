@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from editverdict.cli import main
+from editverdict.cli import MISTAKES, main
 from editverdict.inference.controls import control_outcome
 from editverdict.inference.intervals import ESTIMATION_KEY, t_interval
 from editverdict.inference.results import append_row
@@ -123,6 +124,18 @@ def write(folder: Path, files: dict[str, str]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder
+
+
+def test_the_errors_of_users_are_where_the_command_line_looks() -> None:
+    """They are named, not imported; a renamed one would end in a traceback."""
+    for module, name in MISTAKES.items():
+        assert issubclass(getattr(importlib.import_module(module), name), Exception)
+
+
+def test_nothing_heavy_is_loaded_before_a_command(tmp_path: Path) -> None:
+    told = "import sys; import editverdict.cli; print(sorted({'torch', 'transformers', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "[]"
 
 
 def test_vacuous_claims_are_named(cli: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from editverdict.reporting.formatting import (
     region,
     units,
 )
-from editverdict.reporting.plots import render_svg
+from editverdict.reporting.plots import kept_svg
 from editverdict.reporting.run import RunFolderError, load_evidence
 
 _STATUS = {
@@ -156,10 +156,10 @@ def answers_csv(picture: AnswersPicture) -> str:
     return buffer.getvalue()
 
 
-def _picture(picture: Picture, row: Row) -> Attachment:
+def _picture(run_dir: Path, row: Row, position: int, picture: Picture) -> Attachment:
     if isinstance(picture, AnswersPicture):
         return Attachment(picture.title, "text/csv", "csv", answers_csv(picture).encode())
-    return Attachment(picture.title, "image/svg+xml", "svg", render_svg(picture, row).encode())
+    return Attachment(picture.title, "image/svg+xml", "svg", kept_svg(run_dir, row, position, picture).encode())
 
 
 def attachments(row: Row, run_dir: Path | None = None) -> list[Attachment]:
@@ -180,7 +180,8 @@ def attachments(row: Row, run_dir: Path | None = None) -> list[Attachment]:
     if run_dir is not None:
         try:
             evidence = load_evidence(run_dir, row)
-            made += [_picture(picture, row) for picture in evidence.pictures] if evidence else []
+            pictures = evidence.pictures if evidence else ()
+            made += [_picture(run_dir, row, place, picture) for place, picture in enumerate(pictures, start=1)]
         except (RunFolderError, ArithmeticError, TypeError, ValueError) as error:
             made.append(Attachment("no picture", "text/plain", "txt", str(error).encode()))
     if row.traceback:

@@ -24,7 +24,7 @@ from editverdict.reporting.formatting import (
 )
 from editverdict.reporting.ledger_claims import by_claim
 from editverdict.reporting.markup import Html, anchor, badge, code, esc, facts, fold, join, small, table, tag
-from editverdict.reporting.plots import render_svg
+from editverdict.reporting.plots import kept_svg
 from editverdict.reporting.run import Run, RunFolderError, load_evidence
 from editverdict.reporting.svg import inline
 
@@ -99,10 +99,10 @@ def _answers(picture: AnswersPicture) -> Html:
     return tag("figure", join([caption, table(picture.columns, shown, css="answers"), more]), css="wide")
 
 
-def _picture(picture: Picture, row: Row, prefix: str) -> Html:
+def _picture(run: Run, row: Row, position: int, picture: Picture, prefix: str) -> Html:
     if isinstance(picture, AnswersPicture):
         return fold(f"Answers ({len(picture.rows)})", _answers(picture))
-    return tag("figure", Html(inline(render_svg(picture, row), prefix)))
+    return tag("figure", Html(inline(kept_svg(run.path, row, position, picture), f"{prefix}{position}-")))
 
 
 def _pictures(run: Run, row: Row, prefix: str) -> Html:
@@ -114,9 +114,9 @@ def _pictures(run: Run, row: Row, prefix: str) -> Html:
     if evidence is None:
         return tag("p", "This case has no picture: no evidence file was written.", css="small")
     made = []
-    for position, picture in enumerate(evidence.pictures):
+    for position, picture in enumerate(evidence.pictures, start=1):
         try:
-            made.append(_picture(picture, row, f"{prefix}{position}-"))
+            made.append(_picture(run, row, position, picture, prefix))
         except (ValueError, TypeError, ArithmeticError) as error:
             made.append(tag("p", f"The picture {picture.title!r} could not be drawn: {error}", css="bad"))
     return join(made)

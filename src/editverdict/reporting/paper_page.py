@@ -12,7 +12,7 @@ from editverdict.reporting.markup import Html, badge, code, fold, join, small, t
 from editverdict.reporting.paper_layout import Grid, grid
 from editverdict.reporting.paper_parts import FIGURE_TEXTS, FIGURES, PARTS
 from editverdict.reporting.paper_tables import Beside, Block, Figures, largest_t, stands_on
-from editverdict.reporting.plots import render_svg
+from editverdict.reporting.plots import kept_svg, render_svg
 from editverdict.reporting.run import Run, RunFolderError, load_evidence
 from editverdict.reporting.svg import inline
 
@@ -89,12 +89,14 @@ def _curves(run: Run, row: Row, number: int, prefix: str) -> Html:
         evidence = load_evidence(run.path, row)
     except RunFolderError as error:
         return tag("p", f"No picture: {error}", css="bad")
-    pictures = [p for p in evidence.pictures if isinstance(p, AmplificationPicture)] if evidence else []
-    if not pictures:
+    drawn = [
+        render_svg(_at_the_end(picture), row) if number == 2 else kept_svg(run.path, row, position, picture)
+        for position, picture in enumerate(evidence.pictures if evidence else (), start=1)
+        if isinstance(picture, AmplificationPicture)
+    ]
+    if not drawn:
         return tag("p", "This case left no curves.", css="small")
-    if number == 2:
-        pictures = [_at_the_end(picture) for picture in pictures]
-    made = [tag("figure", Html(inline(render_svg(p, row), f"{prefix}{i}-"))) for i, p in enumerate(pictures)]
+    made = [tag("figure", Html(inline(text, f"{prefix}{i}-"))) for i, text in enumerate(drawn)]
     return tag("div", join(made), css="figures")
 
 

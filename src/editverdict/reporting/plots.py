@@ -6,6 +6,8 @@ picture stays readable at 700 px. No pyplot: figures are objects, nothing is reg
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -16,18 +18,19 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from editverdict.inference.rows import ControlResult, Row
+from editverdict.reporting import axes, formatting, svg
 from editverdict.reporting.axes import array, finite, log_ticks, running_median, scale_for, thin
 from editverdict.reporting.evidence import (
     AmplificationPicture,
     AnglesPicture,
     AnswersPicture,
-    Evidence,
     ParetoPicture,
     Picture,
     SeriesPicture,
     SpectrumPicture,
     UnitsPicture,
 )
+from editverdict.reporting.files import write_text
 from editverdict.reporting.formatting import number, percent, slug
 from editverdict.reporting.svg import GRID, INK, MUTED, PALETTE, REGION, drawing, figure, to_svg
 
@@ -346,13 +349,33 @@ def picture_name(row: Row, position: int, picture: Picture) -> str:
     return f"{slug(row.case)}-{position}-{picture.kind}.svg"
 
 
-def write_plots(run_dir: Path, row: Row, evidence: Evidence) -> list[Path]:
-    """Write the pictures of a case to ``plots/`` in the run folder."""
-    folder = run_dir / "plots"
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for position, picture in enumerate(evidence.pictures, start=1):
-        path = folder / picture_name(row, position, picture)
-        path.write_text('<?xml version="1.0" encoding="utf-8"?>\n' + render_svg(picture, row), encoding="utf-8")
-        written.append(path)
-    return written
+@functools.cache
+def _hand() -> str:
+    """What the drawing itself depends on: our code and matplotlib."""
+    code = [Path(module.__file__ or "") for module in (axes, formatting, svg)] + [Path(__file__)]
+    return matplotlib.__version__ + "".join(file.read_text(encoding="utf-8") for file in code)
+
+
+def _key(picture: Picture, row: Row) -> str:
+    shown = [row.estimate, row.interval, row.level, [(c.name, c.estimate, c.interval) for c in row.controls]]
+    return hashlib.sha256(f"{_hand()}{picture.model_dump_json()}{shown!r}".encode()).hexdigest()
+
+
+def kept_svg(run_dir: Path, row: Row, position: int, picture: Picture) -> str:
+    """The picture as it stands in ``plots/`` of the run folder; drawn there now if it is not, or is of other numbers.
+
+    Whoever judges a case draws its pictures for Allure; the summary then finds them, and so does the reader who wants
+    one for a paper. ``position`` is the picture's place among those of the case, from 1.
+    """
+    path = run_dir / "plots" / picture_name(row, position, picture)
+    head = f'<?xml version="1.0" encoding="utf-8"?>\n<!-- {_key(picture, row)} -->\n'
+    try:
+        kept = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        kept = ""
+    if kept.startswith(head) and kept.rstrip().endswith("</svg>"):
+        return kept.removeprefix(head)
+    drawn = render_svg(picture, row)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, head + drawn)
+    return drawn

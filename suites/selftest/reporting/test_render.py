@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from editverdict.inference.rows import ClaimVerdict, Region, Row
+from editverdict.reporting import plots
 from editverdict.reporting.allure import attachments, description_html, labels, parameters, status, status_details
 from editverdict.reporting.axes import scale_for, thin
 from editverdict.reporting.bullet import bullet
@@ -28,7 +29,7 @@ from editverdict.reporting.evidence import Evidence, Picture
 from editverdict.reporting.export import cases_csv, claims_csv, claims_latex, latex, write_exports
 from editverdict.reporting.formatting import headline, number, seconds
 from editverdict.reporting.html import summary_html, write_summary
-from editverdict.reporting.plots import render_svg, write_plots
+from editverdict.reporting.plots import kept_svg, render_svg
 from editverdict.reporting.run import RunFolderError, load_evidence, load_run
 from editverdict.reporting.svg import inline
 from editverdict.reporting.terminal import claims_table, run_report, stages_table
@@ -149,13 +150,37 @@ def test_evidence_of_another_shape_is_refused(broken: dict[str, Any]) -> None:
 def test_plots_are_written(run_dir: Path, rows: list[Row]) -> None:
     evidence = load_evidence(run_dir, rows[0])
     assert evidence is not None
-    written = write_plots(run_dir, rows[0], evidence)
+    drawn = [kept_svg(run_dir, rows[0], place, picture) for place, picture in enumerate(evidence.pictures, start=1)]
+    written = sorted((run_dir / "plots").iterdir())
     assert [path.name for path in written] == [
         "collapse-eff-rank-smollm2-135m-1-units.svg",
         "collapse-eff-rank-smollm2-135m-2-spectrum.svg",
     ]
-    for path in written:
+    for path, text in zip(written, drawn, strict=True):
         ElementTree.parse(path)
+        assert path.read_text(encoding="utf-8").endswith(text)
+
+
+def test_a_kept_plot_is_drawn_once_and_again_for_other_numbers(
+    run_dir: Path, rows: list[Row], pictures: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row whose interval changed (judged again by another rule) must not show the old interval."""
+    drawn: list[float | None] = []
+
+    def counted(picture: Any, row: Row | None = None) -> str:
+        drawn.append(row.estimate if row else None)
+        return render_svg(picture, row)
+
+    monkeypatch.setattr(plots, "render_svg", counted)
+    first = kept_svg(run_dir, rows[0], 1, typed(pictures["units"]))
+    assert kept_svg(run_dir, rows[0], 1, typed(pictures["units"])) == first
+    assert drawn == [rows[0].estimate]
+    moved = rows[0].model_copy(update={"estimate": 0.6})
+    assert kept_svg(run_dir, moved, 1, typed(pictures["units"])) != first
+    half = run_dir / "plots" / "collapse-eff-rank-smollm2-135m-1-units.svg"
+    half.write_text(half.read_text(encoding="utf-8")[:400], encoding="utf-8")
+    assert kept_svg(run_dir, moved, 1, typed(pictures["units"])).endswith("</svg>\n")
+    assert len(drawn) == 3
 
 
 # ------------------------------------------------------------------------------- cards
