@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from plugins.claims import RUN_DIR_VARIABLE
+from plugins.claims import RUN_DIR_VARIABLE, trial_of
 from plugins.ledger import RECORD
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def pytest_editverdict_row(item: pytest.Item, row: Row, run_dir: Path) -> None:
     allure.dynamic.description(mapping.description(row))
     for parameter in mapping.parameters(row):
         allure.dynamic.parameter(parameter.name, parameter.value, excluded=parameter.excluded)
-    for one in mapping.attachments(row, run_dir):
+    for one in mapping.attachments(row, run_dir, trial_of(item.config).store.root / "drawings"):
         allure.attach(one.content, name=one.name, attachment_type=one.mime, extension=one.extension)
 
 

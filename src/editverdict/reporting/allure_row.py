@@ -156,13 +156,15 @@ def answers_csv(picture: AnswersPicture) -> str:
     return buffer.getvalue()
 
 
-def _picture(run_dir: Path, row: Row, position: int, picture: Picture) -> Attachment:
+def _picture(run_dir: Path, row: Row, position: int, picture: Picture, drawings: Path | None) -> Attachment:
     if isinstance(picture, AnswersPicture):
         return Attachment(picture.title, "text/csv", "csv", answers_csv(picture).encode())
-    return Attachment(picture.title, "image/svg+xml", "svg", kept_svg(run_dir, row, position, picture).encode())
+    return Attachment(
+        picture.title, "image/svg+xml", "svg", kept_svg(run_dir, row, position, picture, drawings).encode()
+    )
 
 
-def attachments(row: Row, run_dir: Path | None = None) -> list[Attachment]:
+def attachments(row: Row, run_dir: Path | None = None, drawings: Path | None = None) -> list[Attachment]:
     """Verdict card (Markdown, JSON), pictures (SVG), answers (CSV) and, for broken cases, the traceback.
 
     Parameters
@@ -172,6 +174,8 @@ def attachments(row: Row, run_dir: Path | None = None) -> list[Attachment]:
     run_dir
         Run folder with the evidence; without it there are no pictures. Evidence that cannot be read becomes an
         attachment that says so: a report never fails for want of a picture.
+    drawings
+        Folder of pictures that runs share (:func:`kept_svg`).
     """
     made = [
         Attachment("verdict.md", "text/markdown", "md", card_markdown(row).encode()),
@@ -181,7 +185,9 @@ def attachments(row: Row, run_dir: Path | None = None) -> list[Attachment]:
         try:
             evidence = load_evidence(run_dir, row)
             pictures = evidence.pictures if evidence else ()
-            made += [_picture(run_dir, row, place, picture) for place, picture in enumerate(pictures, start=1)]
+            made += [
+                _picture(run_dir, row, place, picture, drawings) for place, picture in enumerate(pictures, start=1)
+            ]
         except (RunFolderError, ArithmeticError, TypeError, ValueError) as error:
             made.append(Attachment("no picture", "text/plain", "txt", str(error).encode()))
     if row.traceback:

@@ -6,6 +6,7 @@ picture stays readable at 700 px. No pyplot: figures are objects, nothing is reg
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import textwrap
@@ -361,21 +362,37 @@ def _key(picture: Picture, row: Row) -> str:
     return hashlib.sha256(f"{_hand()}{picture.model_dump_json()}{shown!r}".encode()).hexdigest()
 
 
-def kept_svg(run_dir: Path, row: Row, position: int, picture: Picture) -> str:
+def _kept(path: Path, head: str) -> str | None:
+    """The picture in a file, if it is whole and the one that the head names."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        return None
+    whole = text.startswith(head) and text.rstrip().endswith("</svg>")
+    return text.removeprefix(head) if whole else None
+
+
+def kept_svg(run_dir: Path, row: Row, position: int, picture: Picture, drawings: Path | None = None) -> str:
     """The picture as it stands in ``plots/`` of the run folder; drawn there now if it is not, or is of other numbers.
 
     Whoever judges a case draws its pictures for Allure; the summary then finds them, and so does the reader who wants
     one for a paper. ``position`` is the picture's place among those of the case, from 1.
+
+    Parameters
+    ----------
+    drawings
+        A folder that runs share: what was drawn of the same numbers by the same code is taken from there.
     """
-    path = run_dir / "plots" / picture_name(row, position, picture)
-    head = f'<?xml version="1.0" encoding="utf-8"?>\n<!-- {_key(picture, row)} -->\n'
-    try:
-        kept = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeError):
-        kept = ""
-    if kept.startswith(head) and kept.rstrip().endswith("</svg>"):
-        return kept.removeprefix(head)
-    drawn = render_svg(picture, row)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path, key = run_dir / "plots" / picture_name(row, position, picture), _key(picture, row)
+    head = f'<?xml version="1.0" encoding="utf-8"?>\n<!-- {key} -->\n'
+    if (kept := _kept(path, head)) is not None:
+        return kept
+    shared = drawings / f"{key}.svg" if drawings else None
+    drawn = _kept(shared, head) if shared else None
+    if drawn is None:
+        drawn = render_svg(picture, row)
+        if shared:
+            with contextlib.suppress(OSError):  # a folder that cannot be written saves no time, and costs no picture
+                write_text(shared, head + drawn)
     write_text(path, head + drawn)
     return drawn

@@ -181,6 +181,11 @@ def test_a_kept_plot_is_drawn_once_and_again_for_other_numbers(
     half.write_text(half.read_text(encoding="utf-8")[:400], encoding="utf-8")
     assert kept_svg(run_dir, moved, 1, typed(pictures["units"])).endswith("</svg>\n")
     assert len(drawn) == 3
+    shared, other = run_dir / "drawings", run_dir / "another run"
+    for place in (run_dir, other):
+        kept_svg(place, rows[0], 2, typed(pictures["units"]), shared)
+    assert len(drawn) == 4
+    assert [p.read_bytes() for p in (other / "plots").iterdir()] == [p.read_bytes() for p in shared.iterdir()]
 
 
 # ------------------------------------------------------------------------------- cards

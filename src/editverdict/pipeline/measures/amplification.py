@@ -120,20 +120,28 @@ def _base_bias(trial: Trial, case: Case, own: Sequence[Change], layers: Sequence
     return max(found, key=abs)
 
 
+def _drawn(trial: Trial, model_id: str, layer: int, *, proportional: bool) -> list[Amplification]:
+    """R_k of synthetic changes, one per seed; the claims about slopes all read the same ones."""
+    key = ("synthetic changes", model_id, layer, proportional)
+    if key not in trial._memo:
+        spectrum = base.spectra(trial, model_id)[layer].spectrum
+        made = []
+        for seed in range(trial.profile.sizes.random_seeds):
+            if proportional:
+                change = geometry.proportional_changes(spectrum, SYNTHETIC_SAMPLES, 1.0, seed)
+            else:
+                change = geometry.isotropic_changes(SYNTHETIC_SAMPLES, spectrum.d, 1.0, seed)
+            made.append(geometry.amplification(spectrum, change))
+        trial._memo[key] = made
+    found: list[Amplification] = trial._memo[key]
+    return found
+
+
 def _synthetic(
     trial: Trial, model_id: str, layer: int, slope: Callable[[Amplification], float | None], *, proportional: bool
 ) -> Estimate:
-    spectrum = base.spectra(trial, model_id)[layer].spectrum
-    values = []
-    for seed in range(trial.profile.sizes.random_seeds):
-        if proportional:
-            change = geometry.proportional_changes(spectrum, SYNTHETIC_SAMPLES, 1.0, seed)
-        else:
-            change = geometry.isotropic_changes(SYNTHETIC_SAMPLES, spectrum.d, 1.0, seed)
-        found = slope(geometry.amplification(spectrum, change))
-        if found is not None:
-            values.append(found)
-    return seeds_interval(values)
+    found = [slope(one) for one in _drawn(trial, model_id, layer, proportional=proportional)]
+    return seeds_interval([value for value in found if value is not None])
 
 
 @measure("r_slope")
