@@ -59,6 +59,8 @@ _TO_SPECS: dict[str, tuple[tuple[_Path, str], ...]] = {
     "profiles": (
         (("models", _EACH), "models"),
         (("methods", _EACH), "methods"),
+        (("methods_for", _KEYS), "methods"),
+        (("methods_for", _KEYS, _EACH), "claims"),
         (("datasets", _EACH), "datasets"),
         (("corpus",), "corpora"),
         (("encoder",), "encoders"),
