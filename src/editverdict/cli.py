@@ -354,7 +354,7 @@ def plan(
 
 @app.command("methods-table")
 def methods_table(
-    profile: Annotated[str, typer.Option(help="Profile that names model, data, methods and sizes.")] = "overnight",
+    profile: Annotated[str, typer.Option(help="Profile that names model, data, methods and sizes.")] = "methods-table",
     methods: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
     workers: Annotated[int, typer.Option("-n", help="Worker processes.")] = 2,
     store: Annotated[Path | None, typer.Option(help="Folder of the artifact store.")] = None,

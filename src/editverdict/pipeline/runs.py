@@ -207,7 +207,7 @@ def methods_elsewhere(library: SpecLibrary, profile: ProfileSpec) -> dict[str, l
     left_out = {
         other.id: [method for method in other.all_methods if method not in own.all_methods]
         for other in library.profiles.values()
-        if other.id != own.id and set(own.models) <= set(other.models)
+        if other.id != own.id and other.claims and set(own.models) <= set(other.models)
     }
     return {name: methods for name, methods in left_out.items() if methods}
 
