@@ -347,19 +347,14 @@ def plan(
     """List the cases of a profile without running anything."""
     from editverdict import bundle
     from editverdict.pipeline.matrix import matrix
-    from editverdict.pipeline.setup import load_library, printed_tables
-    from editverdict.pipeline.surveys import surveys
-    from editverdict.reporting.run import survey_line
+    from editverdict.pipeline.setup import load_library
 
-    folders = [bundle.root() / "specs", *(specs or [])]
-    library = load_library(folders)
+    library = load_library([bundle.root() / "specs", *(specs or [])])
     cases = [case.id for case in matrix(library, library.get("profiles", profile))]
     if as_json:
         console.print_json(json.dumps(cases))
     else:
         say("\n".join(cases))
-        for survey in surveys(library, printed_tables(folders)):
-            say(survey_line(survey), to=errors)
 
 
 @app.command("methods-table")
