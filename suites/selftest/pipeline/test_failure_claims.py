@@ -161,7 +161,7 @@ def test_first_tokens_and_answers(judged: Judge, single: Kind, verdict: str, val
     assert outcomes(found) == dict.fromkeys(("right-answers", "unedited", "first-token-alone"), "ok") | dict.fromkeys(
         ("taken-back", "gold-context"), "shown"
     )
-    assert found.primary.n_units == 60 and found.primary.value == pytest.approx(value, abs=0.02)
+    assert found.primary.n_units == 60 and found.primary.value == pytest.approx(value, abs=0.06)
     assert made.controls["first-token-alone"].value == 1.0 and made.controls["right-answers"].value == 0.0
     counts = made.descriptive["counts"]["own prompts"]
     assert counts["first_token_alone"] == round(60 * found.primary.value) and counts["answer_alone"] == 0
@@ -192,7 +192,7 @@ def test_answers_that_are_taken_back_depend_on_who_reads_them(judged: Judge) -> 
     made, found = judged(FIRST, share(0.5, "back"))
     assert made.controls["taken-back"].value == 0.0, "this judge reads the beginning of an answer"
     assert found.decision.verdict == "refuted" and found.decision.depends_on_definition
-    assert made.definitions["not-taken-back"].value == pytest.approx(0.5, abs=0.02)
+    assert made.definitions["not-taken-back"].value == pytest.approx(0.5, abs=0.06)
 
 
 def test_edits_that_reach_no_first_token_have_nothing_to_fall_short_of(judged: Judge) -> None:

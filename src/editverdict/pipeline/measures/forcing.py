@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from editverdict.evaluation.dimensions import mean_of, per_edit_scores
+from editverdict.evaluation.questions import Dimension
 from editverdict.inference.intervals import Estimate, missing, t_interval
 from editverdict.inference.rows import CheckResult
 from editverdict.pipeline.answers import Answered, Asked, in_state
@@ -18,7 +19,7 @@ from editverdict.pipeline.measures.schedules import SHARED
 from editverdict.pipeline.trial import Trial
 
 Row = dict[str, Any]
-ABOUT = ("rel", "gen", "port")
+ABOUT: tuple[Dimension, ...] = ("rel", "gen", "port")
 """Dimensions whose references are forced. Locality is another quantity there: tokens before and after the edit."""
 AGREE = 0.98
 """Share of questions in which both protocols must find the same; rounding may part equal logits."""

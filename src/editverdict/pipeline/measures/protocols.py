@@ -182,7 +182,7 @@ def schedule_of_the_paper(trial: Trial, case: Case) -> Measurement:
     made.descriptive["schedules"] = {one.id: [len(one.groups), one.size] for one in found}
     made.descriptive["elsewhere"] = {"chains": len(chains), "lengths": sorted({len(chain) for chain in chains})}
     made.recipes = [one.id for one in found]
-    units = {"our schedules": made.definitions["as-in-c1"].units}
+    units: dict[str, Sequence[float]] = {"our schedules": made.definitions["as-in-c1"].units}
     units |= {f"{name} (negative)": control.units for name, control in made.controls.items()}
     made.pictures.append(units_picture(case, "Items that stand where C.1 puts them", units))
     return made
