@@ -208,12 +208,14 @@ def test_two_protocols_in_two_states_are_noticed(judged: Judge) -> None:
         assert found.decision.verdict == "invalid" and "protocols-agree" in found.decision.reason
 
 
-def test_the_space_before_digits_is_no_beginning() -> None:
-    names = [" ", "4", "7", "Par", "is"]
-    at = Beginnings(lambda text: [0, 1, 2] if text == "47" else [3, 4], lambda ids: "".join(names[i] for i in ids))
-    assert at.of("47") == [0, 1] and at.of("Paris") == [3]
-    row = {"accepted": ["Paris", "47"], "tokens": [0, 2]}
-    assert not at.begun(row) and at.begun({**row, "tokens": [0, 1, 1]}) and at.begun({**row, "tokens": [3]})
+def test_neither_a_space_nor_an_article_is_a_beginning() -> None:
+    names = [" ", "4", "7", " Par", "is", " the", " Republic"]
+    known = {"47": [0, 1, 2], "Paris": [3, 4], "the Republic": [5, 6], "the": [5]}
+    at = Beginnings(known.__getitem__, lambda ids: "".join(names[i] for i in ids))
+    assert [at.of(target) for target in known] == [[0, 1], [3], [5, 6], [5]]
+    row = {"accepted": ["Paris", "47", "the Republic"], "tokens": [0, 2]}
+    assert not at.begun(row) and not at.begun({**row, "tokens": [5, 2]})
+    assert all(at.begun({**row, "tokens": said}) for said in ([0, 1, 1], [3], [5, 6, 4]))
 
 
 def test_of_a_reasoning_model_the_first_word_of_what_it_says_counts() -> None:

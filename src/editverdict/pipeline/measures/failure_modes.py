@@ -19,6 +19,7 @@ from editverdict.evaluation.failures import (
     turns_against,
 )
 from editverdict.evaluation.judging import Item
+from editverdict.evaluation.lexical import ARTICLES
 from editverdict.generation.forced import target_ids
 from editverdict.inference.agreement import Share
 from editverdict.inference.comparisons import mcnemar
@@ -57,9 +58,12 @@ class Beginnings:
     decode: Callable[[Sequence[int]], str]
 
     def of(self, target: str) -> list[int]:
-        """Token ids up to the first one with more than white space in it (a space before digits may be a token)."""
+        """Token ids up to the first one that tells something: more than white space (before digits) and an article."""
         ids = list(self.encode(target))
-        return next((ids[:n] for n in range(1, len(ids) + 1) if self.decode(ids[:n]).strip()), ids)
+        return next((ids[:n] for n in range(1, len(ids) + 1) if self._tells(ids[:n])), ids)
+
+    def _tells(self, ids: Sequence[int]) -> bool:
+        return any(word not in ARTICLES for word in self.decode(ids).casefold().split())
 
     def text(self, target: str) -> str:
         """What a target begins with, as text."""
