@@ -185,8 +185,7 @@ def _surveys(run: Run) -> Html:
     if not found:
         return Html("")
     cells = [
-        (code(one["claim"]), one["statement"], one["where"], survey_tables(one), f"no run can test it: {one['why']}")
-        for one in found
+        (code(one["claim"]), one["statement"], one["where"], survey_tables(one), f"none: {one['why']}") for one in found
     ]
     made = table(("survey", "what it says", "where", "its data", "verdict"), cells)
     return join([tag("h2", _KINDS["survey"]), tag("div", made, css="panel scroll")])

@@ -25,11 +25,12 @@ from editverdict.pipeline.setup import Options, labelled_answers, make_trial
 from editverdict.pipeline.surveys import surveys
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.schema.judges import OpenAIJudgeSpec
-from suites.selftest.pipeline.planted_answers import PlantedChains, Right, answered, chains, scored
+from suites.selftest.pipeline.planted_answers import PlantedChains, Right, answered, chains, record, scored
 from suites.selftest.pipeline.sessions import ROOT
 
 MODEL, DATA = "rehearsal-llama", "worldfacts"
 AGREEMENT = "proto-judge-agreement"
+RECORDS = [record(0, number) for number in range(230)]
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +39,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Trial:
 
 
 @pytest.fixture
-def trial(whole: Trial) -> Iterator[Trial]:
+def trial(whole: Trial, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
     sizes = whole.profile.sizes.model_copy(update={"chain_length": 10, "long_chain": 10, "random_seeds": 20})
-    yield dataclasses.replace(whole, profile=whole.profile.model_copy(update={"sizes": sizes}), _memo={})
+    made = dataclasses.replace(whole, profile=whole.profile.model_copy(update={"sizes": sizes}), _memo={})
+    monkeypatch.setattr(Trial, "records", lambda *_: RECORDS)
+    monkeypatch.setattr(Trial, "chains", lambda *_: list(chains(2, 10)))
+    yield made
 
 
 def ruled(trial: Trial, claim: str, dataset: str | None = DATA) -> tuple[Measurement, Ruling]:
@@ -207,8 +211,6 @@ def test_our_schedules_are_those_of_the_paper(trial: Trial) -> None:
 
 @pytest.mark.parametrize("wrong", ["turned", "short", "shifted", "lacking"])
 def test_other_groups_are_noticed(trial: Trial, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    records = trial.records(DATA)
-
     def other(given: Sequence[Any]) -> tuple[Any, ...]:
         right = paper_schedules(given)
         (ten,) = [one for one in right if one.size == 10]
@@ -221,14 +223,14 @@ def test_other_groups_are_noticed(trial: Trial, wrong: str, monkeypatch: pytest.
         changed = dataclasses.replace(ten, groups=groups)
         return tuple(one for one in right if one.size != 10) + (() if wrong == "lacking" else (changed,))
 
-    assert set(as_in_c1(records, other(records))) == {2 / 3}
+    assert set(as_in_c1(RECORDS, other(RECORDS))) == {2 / 3}
     monkeypatch.setattr(protocols, "paper_schedules", other)
     _, found = ruled(trial, "proto-n-protocol")
     assert found.decision.verdict == "refuted"
 
 
 def test_a_small_dataset_has_no_first_hundred(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "records", lambda _: [])
+    monkeypatch.setattr(Trial, "records", lambda *_: RECORDS[:150])
     with pytest.raises(NotHere, match="needs 200 records"):
         ruled(trial, "proto-n-protocol")
 

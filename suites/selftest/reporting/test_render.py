@@ -447,7 +447,7 @@ def test_a_survey_is_named_with_its_table_and_without_a_verdict(
         "own-survey",
         "Table 4 (specs/paper/t4.csv), 14 rows",
         "dim x 2",
-        "no run can test it",
+        "none: settings of others",
         "&lt;otherwise",
     ):
         assert text in section
