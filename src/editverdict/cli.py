@@ -42,15 +42,20 @@ def validate(
 ) -> None:
     """Check every spec and report all problems of all files together; with --vacuous, exit 1 if a claim cannot fail."""
     from editverdict import bundle
-    from editverdict.pipeline.setup import load_library
+    from editverdict.pipeline.setup import load_library, printed_tables
+    from editverdict.pipeline.surveys import surveys
+    from editverdict.reporting.run import survey_line
 
-    library = load_library([bundle.root() / "specs", *(specs or [])])
+    folders = [bundle.root() / "specs", *(specs or [])]
+    library = load_library(folders)
     counts = {
         kind: len(getattr(library, kind)) for kind in ("claims", "models", "methods", "datasets", "corpora", "profiles")
     }
     say("specs are sound: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
     quoted = sum(value.column is not None for claim in library.claims.values() for value in claim.paper_values)
     say(f"{quoted} numbers quoted from the paper are those of its printed tables")
+    for survey in surveys(library, printed_tables(folders)):
+        say(survey_line(survey))
     if vacuous:
         from editverdict.pipeline.vacuous import try_claims
 

@@ -139,14 +139,14 @@ def failure_of(
     mentioned = _NAMES.judge(said, accepted)
     wrong = not correct and not unfinished
     known = [text for text in old if text.strip() and not any(normalise(text) == normalise(one) for one in accepted)]
-    turned = wrong and mentioned and _turns_against(said, accepted)
+    turned = wrong and mentioned and turns_against(said, accepted)
     ended = f"{' '.join(_sentences(said)[-END:])}\n{answer}"
     back = bool(known) and wrong and mentioned and _NAMES.judge(ended, known)
     lost = _lost(question, subject, answer, on_topic) if wrong else False
     return Failure(
         correct=correct,
         opening=_BEGINS.judge(said, accepted),
-        first_token=_BEGINS.judge(said, [word for one in accepted for word in normalise(one).split()[:1]] or accepted),
+        first_token=begins_with_first_word(said, accepted),
         mentioned=mentioned,
         retracted=turned,
         dropped=wrong and mentioned and not turned,
@@ -156,6 +156,11 @@ def failure_of(
         unfinished=unfinished,
         mode=_mode(correct, unfinished, lost, back, mentioned),
     )
+
+
+def begins_with_first_word(text: str, accepted: Sequence[str]) -> bool:
+    """Whether a text begins with the first word of one of the accepted answers, in normal form."""
+    return _BEGINS.judge(text, [word for one in accepted for word in normalise(one).split()[:1]] or accepted)
 
 
 def _mode(correct: bool, unfinished: bool, lost: bool | None, back: bool, mentioned: bool) -> Mode:
@@ -174,8 +179,11 @@ def _sentences(text: str) -> list[str]:
     return [part.strip() for part in _SENTENCE.split(text) if part.strip()]
 
 
-def _turns_against(text: str, accepted: Sequence[str]) -> bool:
-    """Whether a sentence at or after the first mention of the target revises or negates it."""
+def turns_against(text: str, accepted: Sequence[str]) -> bool:
+    """Whether a sentence at or after the first mention of the target revises or negates it.
+
+    Words of revision that have nothing to do with the target count, too: an upper bound.
+    """
     sentences = _sentences(text)
     named = [i for i, sentence in enumerate(sentences) if _NAMES.judge(sentence, accepted)]
     if not named:  # the mention itself spans a break

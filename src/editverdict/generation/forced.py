@@ -89,7 +89,7 @@ def forced_targets(
         if not target.strip():
             raise ValueError(f"pair {i} (prompt {prompt!r}): the target is empty; expected the text to be forced")
     prompts = protocol.encode([prompt for prompt, _ in pairs])
-    targets = [_target_ids(tokenizer, target, protocol) for _, target in pairs]
+    targets = [target_ids(tokenizer, target, protocol) for _, target in pairs]
     best = argmax_tokens(model, prompts, targets, batch_size=batch_size, owners=owners, by_row=by_row)
     return [
         Forced(tuple(target), tuple(said), str(tokenizer.decode(said, clean_up_tokenization_spaces=False)))
@@ -97,7 +97,9 @@ def forced_targets(
     ]
 
 
-def _target_ids(tokenizer: PreTrainedTokenizerBase, target: str, protocol: Protocol) -> list[int]:
+def target_ids(tokenizer: PreTrainedTokenizerBase, target: str, protocol: Protocol) -> list[int]:
+    """Token ids of a target where an answer begins: after one space in completion form, bare in chat form."""
+
     def encode(text: str) -> list[int]:
         return encode_texts(tokenizer, [text], add_special_tokens=False)[0]
 

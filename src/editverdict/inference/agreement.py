@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from editverdict.inference.intervals import LEVEL
+from editverdict.inference.proportions import clopper_pearson
 from editverdict.inference.rows import Interval
 
 DRAWS = 2000
@@ -40,8 +40,7 @@ class Share:
         """Clopper and Pearson's exact interval: never too narrow, and wider than a point for 0 of n and n of n."""
         if not self.total:
             return None
-        found = stats.binomtest(self.count, self.total).proportion_ci(confidence_level=self.level, method="exact")
-        return float(found.low), float(found.high)
+        return clopper_pearson(self.count, self.total, self.level)
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
+from editverdict.inference.proportions import clopper_pearson
 from editverdict.inference.rows import Interval
 
-Method = Literal["t", "jackknife", "seeds", "paired", "none"]
+Method = Literal["t", "jackknife", "seeds", "paired", "exact", "none"]
 MIN_SEEDS = 20
 """Random controls use at least so many seeds."""
 LEVEL = 0.99
@@ -379,6 +380,30 @@ def paired_contrast(
     return _estimate(differences, None, level, "paired", resolution * math.sqrt(2.0), None)
 
 
+def exact_interval(units: Sequence[float], level: float = LEVEL) -> Estimate:
+    """Share of yes-or-no units with Clopper and Pearson's exact interval.
+
+    Parameters
+    ----------
+    units
+        1 or 0 per independent unit.
+    level
+        Confidence level.
+
+    Raises
+    ------
+    ValueError
+        A unit is neither 0 nor 1.
+    """
+    kept = tuple(float(unit) for unit in units)
+    if any(unit not in (0.0, 1.0) for unit in kept):
+        raise ValueError("an exact interval is of units that are 0 or 1, found others; for shares use t_interval")
+    if not kept:
+        return missing(level)
+    count = int(sum(kept))
+    return Estimate(count / len(kept), clopper_pearson(count, len(kept), level), level, len(kept), kept, "exact")
+
+
 def replayed(
     units: Sequence[float], value: float | None, level: float, record: Mapping[str, Any] | None
 ) -> Estimate | None:
@@ -395,9 +420,11 @@ def replayed(
     record
         What :meth:`Estimate.record` gave.
     """
-    if not record or not units or record.get("method") not in ("t", "jackknife", "paired", "seeds"):
+    if not record or not units or record.get("method") not in ("t", "jackknife", "paired", "seeds", "exact"):
         return None
     method: Method = record["method"]
+    if method == "exact":
+        return exact_interval(units, level)
     if method == "jackknife" and value is None:
         return None
     bias, bounds = record.get("bias"), record.get("bounds")

@@ -3,7 +3,7 @@
 One-sided Student t tests over the row's units against the edge of the expected region. They agree with the interval: a
 two-sided interval of level L lies outside a one-sided region exactly if the p value of refutation is below (1 - L) / 2
 (:func:`alpha`). A jackknife bias is allowed for as in the interval: the largest of the p values at the estimate and at
-the corrected estimates counts.
+the corrected estimates counts. Shares with an exact interval have the binomial tests that it inverts.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from scipy import stats
 from editverdict.inference import regions
 from editverdict.inference.corrections import holm
 from editverdict.inference.intervals import ESTIMATION_KEY, bias_shifts, shared_of, t_quantile, total_error
+from editverdict.inference.proportions import at_least_p, at_most_p
 from editverdict.inference.rows import Row
 
 
@@ -43,6 +44,8 @@ def case_p_values(row: Row) -> CasePValues:
     """
     if not _decided_by_interval(row):
         return CasePValues(1.0, 1.0)
+    if (row.descriptive.get(ESTIMATION_KEY) or {}).get("method") == "exact":
+        return _exact(row)
     centres, error, dof = _centres_and_error(row)
     region = row.expected
     if region.op == "within":
@@ -58,6 +61,18 @@ def case_p_values(row: Row) -> CasePValues:
         support=max(_upper(sign * (c - threshold), error, dof, strict=strict) for c in centres),
         refute=max(_upper(sign * (threshold - c), error, dof, strict=not strict) for c in centres),
     )
+
+
+def _exact(row: Row) -> CasePValues:
+    """Binomial tests of a share of yes-or-no units: those that Clopper and Pearson's interval inverts."""
+    count, total, region = round(sum(row.units)), len(row.units), row.expected
+    if region.op == "within":
+        low, high = regions.ends(region)
+        support = max(at_least_p(count, total, low), at_most_p(count, total, high))
+        return CasePValues(support, min(at_most_p(count, total, low), at_least_p(count, total, high)))
+    threshold = regions.threshold_of(region)
+    above, below = at_least_p(count, total, threshold), at_most_p(count, total, threshold)
+    return CasePValues(above, below) if regions.direction(region) > 0 else CasePValues(below, above)
 
 
 def family_p_values(rows: Sequence[Row], direction: str = "refute") -> dict[str, float]:

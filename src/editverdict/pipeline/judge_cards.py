@@ -59,10 +59,10 @@ def judge_card(trial: Trial, judge_id: str, labelled: Sequence[Labelled]) -> dic
         "prompt": judge.fields().get("prompt"),
         "reads": judge.reads,
         "labelled": {"hash": labelled_hash(labelled), "items": len(labelled), "questions": _questions(labelled)},
-        "agreement": _agreement(labelled, first),
-        "kinds": _kinds(labelled, first),
+        "agreement": agreement_with_labels(labelled, first),
+        "kinds": by_kind(labelled, first),
         "consistency": {"again": _same(first, again), "turned": _same(first, other_way)},
-        "shuffled": _control(dealt, strange),
+        "shuffled": strangers(dealt, strange),
         "disagreements": _disagreements(labelled, first),
         "cost": asdict(cost_of([*first, *again, *other_way, *strange])),
         "levels": {"interval": Share(0, 0).level, "lenient": LENIENT},
@@ -78,7 +78,7 @@ def _share(count: int, total: int) -> dict[str, Any]:
     return {"count": count, "total": total, "value": share.value, "interval": share.interval}
 
 
-def _agreement(labelled: Sequence[Labelled], said: Sequence[Judgement]) -> dict[str, Any]:
+def agreement_with_labels(labelled: Sequence[Labelled], said: Sequence[Judgement]) -> dict[str, Any]:
     """Accuracy, kappa and the table of labels against verdicts; what is undecided agrees with no label."""
     labels, verdicts = [one.label for one in labelled], [one.verdict for one in said]
     right = sum(label == verdict for label, verdict in zip(labels, verdicts, strict=True))
@@ -97,7 +97,7 @@ def _agreement(labelled: Sequence[Labelled], said: Sequence[Judgement]) -> dict[
     }
 
 
-def _kinds(labelled: Sequence[Labelled], said: Sequence[Judgement]) -> dict[str, dict[str, Any]]:
+def by_kind(labelled: Sequence[Labelled], said: Sequence[Judgement]) -> dict[str, dict[str, Any]]:
     """Accuracy by label and kind of answer."""
     found: dict[str, list[bool]] = {}
     for one, judgement in zip(labelled, said, strict=True):
@@ -110,8 +110,8 @@ def _same(first: Sequence[Judgement], second: Sequence[Judgement]) -> dict[str, 
     return _share(sum(a.verdict == b.verdict for a, b in zip(first, second, strict=True)), len(first))
 
 
-def _control(dealt: Sequence[Item], said: Sequence[Judgement]) -> dict[str, Any]:
-    """How often the judge accepts an answer to another question, and whether that is little enough."""
+def strangers(dealt: Sequence[Item], said: Sequence[Judgement]) -> dict[str, Any]:
+    """How often the judge accepts an answer to another question, and whether that is little enough (``outcome``)."""
     undecided = sum(one.verdict == "undecided" for one in said)
     # Of what was decided: a judge that never says anything has not shown that it can say no.
     accepted = _share(sum(one.verdict == "yes" for one in said), len(said) - undecided)

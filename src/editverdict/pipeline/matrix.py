@@ -11,14 +11,15 @@ from editverdict.schema.specs import ClaimSpec, ProfileSpec
 
 
 def planned_claims(library: SpecLibrary, profile: ProfileSpec) -> list[ClaimSpec]:
-    """Claims of the profile, sorted by id, with the checks that they require."""
+    """Claims of the profile, sorted by id, with the checks that they require; never a survey, which is data only."""
+    testable = {name: claim for name, claim in library.claims.items() if claim.kind != "survey"}
     if profile.claims == "all":
         left_out = {*profile.left_out}
-        return [claim for name, claim in library.claims.items() if claim.kind != "survey" and name not in left_out]
+        return [claim for name, claim in testable.items() if name not in left_out]
     wanted = set(profile.claims)
     for name in profile.claims:
         wanted |= set(library.claims[name].requires)
-    return [claim for name, claim in library.claims.items() if name in wanted]
+    return [claim for name, claim in testable.items() if name in wanted]
 
 
 def cases_of(library: SpecLibrary, profile: ProfileSpec, claim: ClaimSpec) -> list[Case]:

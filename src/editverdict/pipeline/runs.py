@@ -23,6 +23,7 @@ from editverdict.inference.rows import ClaimVerdict, Row
 from editverdict.pipeline.cases import Judged
 from editverdict.pipeline.matrix import cases_of, planned_claims
 from editverdict.pipeline.measurement import Case
+from editverdict.pipeline.surveys import surveys
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.schema.library import SpecLibrary
 from editverdict.schema.specs import ProfileSpec
@@ -71,6 +72,7 @@ STAGES = {
     "no-op-again": "hidden states extracted again",
     "telescoping": "hidden states along a chain",
     "answers": "answers",
+    "forced-targets": "forced targets",
     "judgement": "judgements by a model",
     "latency": "latency",
     "edit-time": "edit times",
@@ -164,6 +166,7 @@ def manifest(trial: Trial, folder: Path, seconds: float | None, rows: Sequence[R
         "methods_for": {name: list(claims) for name, claims in trial.profile.methods_for.items()},
         "methods_elsewhere": methods_elsewhere(trial.library, trial.profile),
         "claims_left_out": list(trial.profile.left_out) if trial.profile.claims == "all" else [],
+        "surveys": surveys(trial.library, trial.paper),
         "datasets": list(trial.profile.datasets),
         "data": {name: _data_read(trial, name) for name in trial.profile.datasets},
         "corpus": trial.profile.corpus,

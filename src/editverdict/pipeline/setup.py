@@ -69,6 +69,12 @@ def printed_tables(folders: Sequence[Path]) -> Ledger | None:
     return read_ledger(held[0]) if held else None
 
 
+def labelled_answers(folders: Sequence[Path]) -> Path | None:
+    """The labelled answers of the last spec folder that has any; None where none has."""
+    held = [folder / "judges" / "labelled.jsonl" for folder in folders]
+    return next((file for file in reversed(held) if file.is_file()), None)
+
+
 def load_library(folders: Sequence[Path]) -> SpecLibrary:
     """Read all specs and check names against what is registered, hyperparameters against their editors, and numbers
     that are quoted from the paper against its printed tables.
@@ -237,6 +243,7 @@ def make_trial(options: Options, default_specs: Path) -> Trial:
         worker=int(worker) if worker.isdigit() else 0,
         n_workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
         paper=printed_tables(folders),
+        labelled=labelled_answers(folders),
         easyedit_python=easyedit_python(options.easyedit_python),
         # On an accelerator a second model beside the first may not fit: there they wait for the claims that need them.
         ahead=jobs_ahead if asked & TWINNED and device.type == "cpu" else (lambda _trial, _model: ()),

@@ -53,6 +53,8 @@ class Trial:
     """Where progress lines go."""
     paper: Ledger | None = None
     """The paper's printed tables, where a spec folder holds them."""
+    labelled: Path | None = None
+    """Answers with labels, what a judge is held against; of the last spec folder that has any."""
     easyedit_python: Path | None = None
     """The Python of EasyEdit's environment, for the methods ``easyedit:X``."""
     ahead: Callable[[Trial, str], Sequence[Job]] = field(default=lambda _trial, _model: ())

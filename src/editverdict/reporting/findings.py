@@ -12,6 +12,7 @@ from editverdict.reporting.beside import paper_text, replication_text
 from editverdict.reporting.formatting import headline, number
 from editverdict.reporting.ledger_claims import ClaimTables, by_claim
 from editverdict.reporting.ledger_section import ledger_markdown
+from editverdict.reporting.run import survey_tables, surveys_of
 
 _GROUPS = (
     (
@@ -77,6 +78,12 @@ def _stands_on(manifest: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _surveys(manifest: Mapping[str, Any]) -> list[str]:
+    found = surveys_of(manifest)
+    lines = [f"- `{o['claim']}`: {_line(o['statement'])} {_line(survey_tables(o))} ({_line(o['why'])})." for o in found]
+    return [f"## Data that no run can test ({len(found)})", "", *lines, ""] if found else []
+
+
 def findings_markdown(
     claims: Sequence[ClaimVerdict],
     rows: Sequence[Row],
@@ -106,5 +113,6 @@ def findings_markdown(
         if own:
             text += [f"## {title} ({len(own)})", "", meaning, ""]
             text += [line for claim in own for line in _claim(claim, rows, states.get(claim.claim))] + [""]
+    text += _surveys(manifest)
     text += ledger_markdown(ledger, _line)
     return "\n".join([*text, "## What this stands on", "", *_stands_on(manifest)]) + "\n"

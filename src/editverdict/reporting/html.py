@@ -27,7 +27,7 @@ from editverdict.reporting.formatting import (
 from editverdict.reporting.html_case import claim_article
 from editverdict.reporting.ledger_section import TITLE, counts_sentence, ledger_html
 from editverdict.reporting.markup import Html, anchor, badge, code, facts, fold, join, small, table, tag
-from editverdict.reporting.run import Run, load_run, methods_elsewhere
+from editverdict.reporting.run import Run, load_run, methods_elsewhere, survey_tables, surveys_of
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 PAPER_TABLES = "paper-tables.html"
@@ -179,6 +179,18 @@ def _claims_table(run: Run, kind: str) -> Html:
     return join([tag("h2", _KINDS.get(kind, kind)), tag("div", made, css="panel scroll")])
 
 
+def _surveys(run: Run) -> Html:
+    """What the paper surveys: named with its table, and with no verdict."""
+    found = surveys_of(run.manifest)
+    if not found:
+        return Html("")
+    cells = [
+        (code(one["claim"]), one["statement"], one["where"], survey_tables(one), f"none: {one['why']}") for one in found
+    ]
+    made = table(("survey", "what it says", "where", "its data", "verdict"), cells)
+    return join([tag("h2", _KINDS["survey"]), tag("div", made, css="panel scroll")])
+
+
 # ------------------------------------------------------------------------------- manifest
 def _stages(stages: Any) -> Html:
     if not isinstance(stages, list):
@@ -194,7 +206,7 @@ def _stages(stages: Any) -> Html:
 
 
 def _manifest(run: Run) -> Html:
-    plain = {key: value for key, value in run.manifest.items() if key != "stages"}
+    plain = {key: value for key, value in run.manifest.items() if key not in ("stages", "surveys")}
     pairs = [(name, code(value)) for name, value in flatten(plain)]
     if not pairs and "stages" not in run.manifest:
         body = tag("p", "manifest.json is missing: what produced these numbers is not recorded.", css="bad")
@@ -224,6 +236,7 @@ def summary_html(run: Run) -> str:
     articles = [claim_article(run, claim, position) for position, claim in enumerate(run.claims)]
     main = [
         *(_claims_table(run, kind) for kind in dict.fromkeys([*_KINDS, *(c.kind for c in run.claims)])),
+        _surveys(run),
         ledger_html(run.ledger),
         _how_to_read(),
         tag("h2", "The cases"),

@@ -51,6 +51,27 @@ def methods_elsewhere(manifest: Mapping[str, Any]) -> str:
     return " ".join(said)
 
 
+def surveys_of(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The surveys that the run's specs hold: data that no run can test; none in runs before there were any."""
+    found = manifest.get("surveys")
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def survey_tables(survey: Mapping[str, Any]) -> str:
+    """``Table 4 (specs/paper/tables/table_04.csv): 14 rows; data fact 14, …``, or where it stands in the paper."""
+    said = [
+        f"Table {one['table']} ({one['file']}), {one['rows']} rows, ticked: "
+        + ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in one["ticked"].items())
+        for one in survey.get("tables", [])
+    ]
+    return "; ".join(said) or str(survey.get("where", ""))
+
+
+def survey_line(survey: Mapping[str, Any]) -> str:
+    """A survey in a line for the terminal."""
+    return f"{survey['claim']}: data that no run can test. {survey_tables(survey)}"
+
+
 def _problem(error: ValidationError | ValueError) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]

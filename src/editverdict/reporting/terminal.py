@@ -29,7 +29,7 @@ from editverdict.reporting.formatting import (
 )
 from editverdict.reporting.ledger_section import LOOKS as LEDGER_LOOKS
 from editverdict.reporting.ledger_section import TITLE, counts_sentence
-from editverdict.reporting.run import methods_elsewhere
+from editverdict.reporting.run import methods_elsewhere, survey_line, surveys_of
 
 
 def verdict_text(verdict: str) -> Text:
@@ -138,6 +138,8 @@ def run_report(
     parts.append(totals(claims, rows))
     if ledger:
         parts.append(ledger_text(ledger))
+    for survey in surveys_of(manifest):
+        parts.append(Text(survey_line(survey), style="dim"))
     if left_out := methods_elsewhere(manifest):
         parts.append(Text(left_out, style="dim"))
     return Group(*parts)

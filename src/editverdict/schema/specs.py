@@ -156,7 +156,7 @@ class ClaimSpec(Spec):
     range: tuple[float | None, float | None] = (None, None)
     """Least and largest value that the quantity can take by its definition (null: no bound): a region that holds all
     of it, or none, would make a claim that cannot fail, or cannot be won (``editverdict validate --vacuous``)."""
-    unit: Literal["text_block", "edit", "chain", "seed", "prompt"]
+    unit: Literal["text_block", "edit", "chain", "seed", "prompt", "answer"]
     min_units: Annotated[int, Field(ge=2)]
     edits: int | Literal["horizon"] = 1
     """T, the number of edits in the state that is measured (0: the unedited model); 'horizon': the method's."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from editverdict.pipeline.answers import unedited
 from editverdict.pipeline.cases import judge_case
 from editverdict.pipeline.matrix import cases_of
 from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.setup import Options, load_library, make_trial
 from editverdict.pipeline.trial import Trial
+from editverdict.schema.specs import AnswerProtocol, Thinking
 from suites.selftest.pipeline.sessions import ROOT
 
 MODEL, OTHER, DATA = "rehearsal-llama", "rehearsal-mistral", "worldfacts"
@@ -42,6 +45,9 @@ CASES = [
     ("comb-scr-beats-combined", "ROME+SCR"),
     ("comb-retrieval-helps", "ROME+SCR"),
     ("comb-collapsed-unrecoverable", "ROME+SCR"),
+    ("fail-first-token-success", "ROME"),
+    ("proto-teacher-forcing-optimistic", "ROME"),
+    ("proto-locality-definition", None),
     ("alpha-l2-sensitive", "AlphaEdit"),
     ("alpha-single-vs-seq-tradeoff", "AlphaEdit"),
     ("alpha-model-dependent", "ROME"),  # the other toy has no threshold for AlphaEdit's null space
@@ -60,7 +66,7 @@ def test_a_row_with_answers_checks_and_pictures(trial: Trial, claim: str, method
     assert {c.name for c in row.controls} == {c.name for c in spec.controls}
     assert {d.name for d in row.definitions} == {d.name for d in spec.definitions}
     assert row.descriptive["scores"] and judged.pictures and row.hashes["evidence"]
-    assert row.descriptive["edits"] == (1 if spec.edits == 1 else 3)
+    assert row.descriptive["edits"] == (3 if isinstance(spec.edits, int) and spec.edits > 1 else spec.edits)
 
 
 def test_claims_at_ten_edits_ask_nothing_that_the_first_ones_have_not_asked(tmp_path: Path) -> None:
@@ -71,10 +77,31 @@ def test_claims_at_ten_edits_ask_nothing_that_the_first_ones_have_not_asked(tmp_
     before = _answers(trial)
     assert before
     free = [("rq1-far-from-perfect", "ROME"), ("rq1-confidence-split", "ROME"), ("scr-dominates-cells", "ROME")]
-    for claim, method in [*free, ("scr-locality-vs-preedit", "SCR")]:
+    # Forced targets are no answers, and are kept apart from them.
+    free += [("fail-first-token-success", "ROME"), ("proto-teacher-forcing-optimistic", "ROME")]
+    for claim, method in [*free, ("scr-locality-vs-preedit", "SCR"), ("proto-locality-definition", None)]:
         row = judge_case(trial, Case(trial.library.claims[claim], MODEL, method, DATA)).row
         assert row.descriptive["scores"], row.reason
     assert _answers(trial) == before
+
+
+def test_reasoning_is_read_of_a_toy_that_parts_its_thinking(trial: Trial) -> None:
+    """What a reasoning model's case takes: its own protocol, answers parted by marks, modes counted, a row."""
+    tokenizer = trial.model(MODEL).tokenizer
+    case = Case(trial.library.claims["fail-modes"], MODEL, "ROME", DATA)
+    assert judge_case(trial, case).row.reason.startswith("NOT_RUN: needs a reasoning model: protocol 'completion-4'")
+    record = trial.chains(DATA)[0][0]
+    said = next(row["tokens"] for row in unedited(trial, MODEL, [record]).rows if len(row["tokens"]) > 1)
+    mark = next(text for token in said[1:] if (text := tokenizer.decode([token])).strip() and "\n" not in text)
+    spec = AnswerProtocol(id="thinks-4", max_new_tokens=4, stop=(), thinking=Thinking(open="\u00a7", close=mark))
+    profile = trial.profile.model_copy(update={"protocols": {MODEL: spec}})
+    judged = judge_case(dataclasses.replace(trial, profile=profile, _memo={}), case)
+    row = judged.row
+    assert row.verdict == "invalid" and "headroom-opening" in row.reason, row.reason
+    assert {c.name for c in row.controls} == {c.name for c in case.claim.controls}
+    rates = row.descriptive["failures"]["edited"]
+    assert sum(one["count"] for name, one in rates.items() if name.startswith("mode:")) == 6
+    assert row.hashes["protocol"] != trial.protocol(MODEL).id and judged.pictures
 
 
 def _answers(trial: Trial) -> set[str]:

@@ -27,6 +27,7 @@ from editverdict.reporting.bullet import bullet
 from editverdict.reporting.cards import card_json, card_markdown, write_cards
 from editverdict.reporting.evidence import Evidence, Picture
 from editverdict.reporting.export import cases_csv, claims_csv, claims_latex, latex, write_exports
+from editverdict.reporting.findings import findings_markdown
 from editverdict.reporting.formatting import headline, number, seconds
 from editverdict.reporting.html import summary_html, write_summary
 from editverdict.reporting.plots import kept_svg, render_svg
@@ -422,3 +423,36 @@ def test_latex_escapes_and_tabulates(rows: list[Row], claims: list[ClaimVerdict]
 
 def test_exports_are_written(run_dir: Path) -> None:
     assert [path.name for path in write_exports(run_dir)] == ["claims.csv", "cases.csv", "claims.tex", "findings.md"]
+
+
+SURVEYS = [
+    {
+        "claim": "own-survey",
+        "statement": "Others do it <otherwise>.",
+        "where": "A.2, Table 4",
+        "why": "settings of others",
+        "tables": [{"table": 4, "file": "specs/paper/t4.csv", "caption": "c", "rows": 14, "ticked": {"dim_x": 2}}],
+    }
+]
+
+
+def test_a_survey_is_named_with_its_table_and_without_a_verdict(
+    run_dir: Path, claims: list[ClaimVerdict], rows: list[Row], manifest: dict[str, Any]
+) -> None:
+    run = load_run(run_dir)
+    held = {**manifest, "surveys": SURVEYS}
+    page = summary_html(replace(run, manifest=held))
+    section = page.split("Surveys (data only)")[1].split("</table>")[0]
+    for text in (
+        "own-survey",
+        "Table 4 (specs/paper/t4.csv), 14 rows",
+        "dim x 2",
+        "none: settings of others",
+        "&lt;otherwise",
+    ):
+        assert text in section
+    assert "Surveys (data only)" not in summary_html(replace(run, manifest=manifest))
+    written = findings_markdown(claims, rows, held).split("## Data that no run can test (1)")[1].split("\n## ")[0]
+    assert "`own-survey`" in written and "Table 4" in written and "<otherwise" not in written
+    shown = rendered(run_report(claims, rows, held), 200)
+    assert "own-survey: data that no run can test. Table 4 (specs/paper/t4.csv)" in " ".join(shown.split())

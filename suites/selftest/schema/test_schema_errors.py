@@ -66,8 +66,9 @@ Claims that belong together."""),
 8: claims[collapse-cond].subject: found text 'model'; expected a list (each item: one of model | method | dataset); \
 write a list: [model]"""),
     "wrong word": (C, "unit: text_block", "unit: text-block", """\
-9: claims[collapse-cond].unit: found text 'text-block'; expected one of text_block | edit | chain | seed | prompt; \
-did you mean 'text_block'?"""),
+9: claims[collapse-cond].unit: found text 'text-block'
+    expected one of text_block | edit | chain | seed | prompt | answer
+    did you mean 'text_block'?"""),
     "wrong word in a list": (C, "subject: [model]", "subject: [model, methd]", """\
 8: claims[collapse-cond].subject[1]: found text 'methd'; expected one of model | method | dataset; \
 did you mean 'method'?"""),
