@@ -22,6 +22,7 @@ from editverdict.pipeline.measures import (
     schedules,
     smallest,
     stability,
+    token_locality,
     tradeoff,
     universal,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "schedules",
     "smallest",
     "stability",
+    "token_locality",
     "tradeoff",
     "universal",
 ]
