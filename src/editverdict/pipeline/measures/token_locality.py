@@ -282,7 +282,7 @@ def ordered_methods(trial: Trial, case: Case) -> list[str]:
         They are fewer than `LEAST`.
     """
     kinds = ("parameter", "external-memory")
-    found = [m for m in trial.profile.methods if trial.library.methods[m].kind in kinds]
+    found = [m for m in trial.profile.methods_of(case.claim.id) if trial.library.methods[m].kind in kinds]
     if SCR in found:
         try:
             scr_threshold(trial, case)
