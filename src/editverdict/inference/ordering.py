@@ -6,9 +6,9 @@ the interval also holds the percentiles of a bootstrap over chains, expanded for
 Statistician 69 (2015) 371-386, section 5.3.2), and is never narrower than Fisher's scale makes it for as many pairs as
 there are methods x chains (:func:`editverdict.inference.association.chain_interval`).
 
-Simulated at nominal 99% (4,000 worlds: 7, 9 or 14 methods, some of them collapsed and nearly tied; 6, 12 or 24 chains of
-18 questions, as hard for all methods or not; the two scores ordered alike, partly or not at all), it held the true rho,
-that of the methods' true shares, in 99.9% of them; against a threshold of .7 a third was decided, and none wrongly.
+Simulated at nominal 99% (4,000 worlds: 7, 9 or 14 methods, some of them collapsed and nearly tied; 6, 12 or 24 chains
+of 18 questions, as hard for all methods or not; the two scores ordered alike, partly or not at all), it held the true
+rho, that of the methods' true shares, in 99.9%; against a threshold of .7 a third was decided, and none wrongly.
 """
 
 from __future__ import annotations
