@@ -8,7 +8,7 @@ import pytest
 
 from editverdict.pipeline.cases import Ruling, rule
 from editverdict.pipeline.measurement import Case, Measurement, measures
-from editverdict.pipeline.measures import token_locality
+from editverdict.pipeline.measures import answering, token_locality
 from editverdict.pipeline.measures.token_locality import Kept, complete, exchanged, same_tokens_same_verdict
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
@@ -198,6 +198,36 @@ def test_too_few_methods_are_not_compared(trial: Trial, judged: Judge) -> None:
             judged("tok-confirms-semantic", None, {})
     finally:
         trial.profile = whole
+
+
+# --------------------------------------------------------------------------- what is asked
+def test_questions_that_others_ask_are_asked_as_they_ask_them(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other options would be other answers in the store, and so paid twice."""
+    said: list[tuple[str, str, dict[str, object]]] = []
+
+    def note(kind: str) -> Callable[..., list[object]]:
+        return lambda trial, case, method, *_, **options: said.append((kind, method, options)) or []
+
+    monkeypatch.setattr(answering, "single_answers", note("single"))
+    monkeypatch.setattr(answering, "chain_answers", note("after"))
+    monkeypatch.setattr(answering, "scr_answers", lambda *_: said.append(("scr", "SCR", {})) or [])
+    case = Case(trial.library.claims["tok-grace-100"], MODEL, "GRACE", DATA)
+    asked = answering.AskedChains(trial, case, 10, chains(6, 10), {})
+    for method in ("ROME", "WISE", "GRACE", "SCR"):
+        asked.single_locality(method)
+        asked.after_locality(method)
+    alone = {"dimensions": ("loc",)}
+    assert [one for one in said if one[0] == "single"] == [
+        ("single", "ROME", {}), ("single", "WISE", {}), ("single", "GRACE", alone), ("single", "SCR", alone)
+    ]  # fmt: skip
+    both = {"probabilities": True}
+    assert [one for one in said if one[0] != "single"] == [
+        ("after", "ROME", both), ("after", "WISE", both), ("after", "GRACE", alone), ("scr", "SCR", {})
+    ]  # fmt: skip
+    said.clear()
+    asked.single("ROME")
+    asked.after("ROME")
+    assert said == [("single", "ROME", {}), ("after", "ROME", both)]
 
 
 # --------------------------------------------------------------------------- parts
