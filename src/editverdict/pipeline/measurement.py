@@ -127,6 +127,7 @@ declare_checks(
     half_lost="in half of the chains some method has lost half of its edits: otherwise there is no order to see",
     collapsed="the edited model alone has at most a tenth of SCR's average left",
     answers_complete="every question of every edit has one answer",
+    same_tokens_same_verdict="an answer with the tokens that it had before the edit is judged as it was then",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from editverdict.data.records import EditRecord, Probe
@@ -37,8 +38,16 @@ def chains(count: int = 6, length: int = 10) -> tuple[list[EditRecord], ...]:
     return tuple([record(c, e) for e in range(length)] for c in range(count))
 
 
-def answered(chain: int, records: Sequence[EditRecord], right: Right) -> Answered:
-    """Judged answers; a wrong locality answer is another one than before the edit, a right one is the same."""
+def tokens(text: str) -> list[int]:
+    """Five tokens that are as good as this text's own, and the one that ended it."""
+    return [*sha256(text.encode()).digest()[:5], 0]
+
+
+def answered(chain: int, records: Sequence[EditRecord], right: Right, kept: Right | None = None) -> Answered:
+    """Judged answers; a wrong locality answer is another one than before the edit, a right one is the same.
+
+    ``kept``: whether the tokens are those of the right answer, where that is not as the judgement has it.
+    """
     rows, probability = [], []
     for edit, one in enumerate(records):
         seen: dict[str, int] = {}
@@ -55,6 +64,9 @@ def answered(chain: int, records: Sequence[EditRecord], right: Right) -> Answere
                     "given": None,
                     "accepted": list(q.accepted),
                     "answer": q.accepted[0] if correct else "nonsense",
+                    "tokens": tokens(
+                        q.accepted[0] if (kept or right)(chain, edit, q.dimension, number) else "nonsense"
+                    ),
                     "correct": correct,
                     "same_as_before": correct if q.dimension == "loc" else None,
                 }
@@ -88,15 +100,24 @@ class PlantedChains(AskedChains):
     states: Mapping[str, Right] = field(default_factory=dict)
     """``single X``, ``after X``, ``ten-fold X``, ``no-op``, ``SCR``, ``irrelevant``, ``gold``, ``unedited`` -> what is
     right."""
+    kept: Mapping[str, Right] = field(default_factory=dict)
+    """The same names -> which tokens are as before, for states in which that is not what is right."""
 
     def _given(self, name: str) -> list[Answered]:
-        return [answered(c, records, self.states[name]) for c, records in enumerate(self.chains)]
+        kept = self.kept.get(name)
+        return [answered(c, records, self.states[name], kept) for c, records in enumerate(self.chains)]
 
     def single(self, method: str) -> list[Answered]:
         return self._given(f"single {method}")
 
     def after(self, method: str) -> list[Answered]:
         return self._given(f"after {method}")
+
+    def single_locality(self, method: str) -> list[Answered]:
+        return self._given(f"single {method}")
+
+    def after_locality(self, method: str) -> list[Answered]:
+        return self._given("SCR" if method == "SCR" else f"after {method}")
 
     def ten_fold(self, method: str) -> list[Answered]:
         return self._given(f"ten-fold {method}")

@@ -25,6 +25,7 @@ from editverdict.pipeline.measures import (
     schedules,
     smallest,
     stability,
+    token_locality,
     tradeoff,
     universal,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "schedules",
     "smallest",
     "stability",
+    "token_locality",
     "tradeoff",
     "universal",
 ]

@@ -252,6 +252,23 @@ class AskedChains:
         """SCR with another chain in its memory."""
         return scr_answers(self.trial, self.case, self.chains, irrelevant(self.chains), self.before)
 
+    def single_locality(self, method: str) -> list[Answered]:
+        """Each edit alone, locality questions at least: all of them where RQ1 asks for them anyway."""
+        return single_answers(self.trial, self.case, method, self.chains, self.before, **self._locality(method))
+
+    def after_locality(self, method: str) -> list[Answered]:
+        """After the last edit of the chain, locality questions at least: all where others ask for them anyway."""
+        if method == SCR:
+            return self.scr()
+        if self._locality(method):
+            return chain_answers(self.trial, self.case, method, self.chains, self.before, **self._locality(method))
+        return self.after(method)
+
+    def _locality(self, method: str) -> dict[str, Any]:
+        """Options of a question that nobody but the claims on token-level locality asks."""
+        shared = self.trial.library.methods[method].kind == "parameter"
+        return {} if shared else {"dimensions": ("loc",)}
+
     def gold(self) -> list[Answered]:
         """The unedited model with the right statement before every question about the edit."""
         return gold_answers(self.trial, self.case, self.chains, self.before)
