@@ -114,8 +114,9 @@ def contests_markdown(many: Sequence[Contest], line: Callable[[str], str]) -> li
 
 
 _COLUMNS = ("model", "dataset", "score_id", "level", "schedule", "dimension", "first", "second", "n_facts",
-            "n_subjects", "n_chains", "score_first", "score_second", "difference", "low", "high", "chains_low", "chains_high", "p",
-            "p_holm", "only_first", "only_second", "p_mcnemar", "p_mcnemar_mid", "differs")  # fmt: skip
+            "n_subjects", "n_chains", "score_first", "score_second", "difference", "low", "high", "chains_low",
+            "chains_high", "p", "p_holm", "only_first", "only_second", "p_mcnemar", "p_mcnemar_mid",
+            "differs")  # fmt: skip
 
 
 def contests_csv(many: Sequence[Contest]) -> str:
