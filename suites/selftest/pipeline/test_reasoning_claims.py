@@ -1,4 +1,4 @@
-"""Claims on reasoning models and on AlphaEdit's trade-off, judged on planted answers and planted shares of reasoning."""
+"""Reasoning models and AlphaEdit's trade-off, judged on planted answers and planted shares of reasoning."""
 
 from __future__ import annotations
 
