@@ -57,6 +57,61 @@ def retrieval(row: Row) -> list[Record]:
     return _records(row, {"SCR": _setting(row, "SCR", "sequential")})
 
 
+# ------------------------------------------------------------------------------- Tables 33, 34
+def capability(row: Row) -> list[Record]:
+    """Tables 33 and 34: accuracy of each task and their average, of the unedited model and after the chain."""
+    tasks = {name: t for name, t in mapping_at(row.descriptive, "tasks").items() if mapping_at(t).get("chance")}
+    states = {"unedited": (PRE_EDIT, "0"), str(row.method): (row.method, str(row.descriptive.get("edits")))}
+    made = []
+    for state, (method, n_edits) in states.items():
+        values = {name: _percent(mapping_at(task).get(state)) for name, task in tasks.items()}
+        known = [value for value in values.values() if value is not None]
+        if known:
+            average = sum(known) / len(known) if len(known) == len(values) else None
+            made.append({"method": method, "n_edits": n_edits, **values, "avg": average})
+    return made
+
+
+# ------------------------------------------------------------------------------- Tables 35, 36
+def _events(row: Row, settings: Mapping[str, str]) -> list[Record]:
+    """Portability, locality and their mean in each state; the unedited model belongs to either setting."""
+    made = []
+    for state, setting in settings.items():
+        found = _scores(row, state, ("port", "loc"))
+        if found is None:
+            continue
+        method = {"unedited": PRE_EDIT, "SCR": "SCR"}.get(state, row.method)
+        known = [value for value in found.values() if value is not None]
+        average = sum(known) / 2 if len(known) == 2 else None
+        made.append({"dataset": row.dataset, "setting": setting, "method": method, **found, "avg": average})
+    return made
+
+
+def events_single(row: Row) -> list[Record]:
+    """Table 35."""
+    return _events(row, {"unedited": "either", "single": "single"})
+
+
+def events_sequential(row: Row) -> list[Record]:
+    """Table 36."""
+    return _events(row, {"unedited": "either", "sequential": "sequential", "SCR": "sequential"})
+
+
+# ------------------------------------------------------------------------------- Table 40
+def token_level(row: Row) -> list[Record]:
+    """Table 40: match ratio and exact match in percent, of single edits and after the chain."""
+    return [
+        {
+            "method": row.method,
+            "setting": setting,
+            "match_ratio": _percent(found.get("match_ratio")),
+            "exact_match": _percent(found.get("exact_match")),
+        }
+        for setting in ("single", "sequential")
+        if (found := mapping_at(row.descriptive, "token_locality", setting))
+    ]
+
+
 # ------------------------------------------------------------------------------- Table 37
 def ends_of_chains(row: Row) -> list[Record]:
     """Table 37: single edits (N = 1) and the end of the chains."""
