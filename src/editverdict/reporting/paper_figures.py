@@ -149,7 +149,7 @@ def _courses(run: Run, paper: Mapping[int, PaperTable], tables: Mapping[int, Bes
     return Figure(
         number,
         f"The paper draws Rel, Gen, Loc and Port of its methods in {model} on ZsRE at N = 1, 10, 100 and all. It "
-        f"prints numbers near to it in Table {table}, which are drawn hollow; this run's are of its own model, data and N.",
+        f"prints numbers near to it in Table {table}, drawn hollow; this run's are of its own model, data and N.",
         tuple(panels),
         tuple(row for row in run.rows if row.claim in _COURSE_CLAIMS and row.estimate is not None),
         _absent(run, part, _methods(records), own),
@@ -235,8 +235,8 @@ def _two_costs(run: Run, paper: Mapping[int, PaperTable], tables: Mapping[int, B
     text = (
         "The paper draws editing time and latency relative to the unedited model"
         f"{', by kind of method' if number == 5 else ' of all methods'}. The only numbers that it prints are the "
-        "seconds of SCR and AlphaEdit in Table 42, on another machine: they stand below and are not drawn, for it prints no "
-        "latency of the unedited model that they could be relative to."
+        "seconds of SCR and AlphaEdit in Table 42, on another machine: they stand below and are not drawn, for it "
+        "prints no latency of the unedited model that they could be relative to."
     )
     measured = tuple(row for row in rows if row.estimate is not None)
     missing = (why,) if why else _absent(run, part, _methods(paper[42].records), found)
@@ -287,7 +287,7 @@ def _sensitivity(run: Run, paper: Mapping[int, PaperTable], tables: Mapping[int,
     return Figure(
         10,
         "The paper draws SCR's inference time and reliability over top-k for two sizes of memory; the numbers are "
-        "those of its Tables 45 and 46, drawn hollow. Times are relative on either side, for seconds are of two machines.",
+        "those of its Tables 45 and 46, drawn hollow. Times are relative on either side: seconds are of two machines.",
         tuple(panels),
         tuple(row for row in run.rows if row.claim in _SENSITIVITY and row.estimate is not None),
         tuple(missing),
