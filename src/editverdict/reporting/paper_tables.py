@@ -180,7 +180,7 @@ def why_missing(run: Run, part: Part, method: str | None, rows: Sequence[Row]) -
     has = f"; profile {' and '.join(map(str, elsewhere))} has the method" if method and elsewhere else ""
     left = [name for name in run.manifest.get("claims_left_out") or () if name in part.claims]
     out = f"; profile {run.manifest.get('profile')} leaves {', '.join(left)} out, for want of time" if left else ""
-    needs = f"; {part.needs}" if part.needs and not elsewhere else ""
+    needs = f"; {part.needs}" if part.needs else ""
     return f"{who}this run has no case of {claim}{' about it' if method else ''}{has}{out}{needs}"
 
 
