@@ -1,4 +1,4 @@
-"""What a row's scores of answers say in the columns of the paper's tables 3, 29 to 32, 37, 38, 41 and 43.
+"""What a row's scores of answers say in the columns of the paper's tables 3, 29 to 38, 40, 41 and 43.
 
 As in :mod:`editverdict.reporting.paper_rows`: a row that was not measured gives no records, an absent score is None.
 Scores of rows are shares; the paper prints percent, but for Tables 37 and 38.
@@ -93,23 +93,13 @@ def events_single(row: Row) -> list[Record]:
 
 
 def events_sequential(row: Row) -> list[Record]:
-    """Table 36."""
-    return _events(row, {"unedited": "either", "sequential": "sequential", "SCR": "sequential"})
+    """Table 36; a comparison with SCR calls the state after the chain the method's."""
+    return _events(row, {"unedited": "either", "sequential": "sequential", "method": "sequential"})
 
 
-# ------------------------------------------------------------------------------- Table 40
-def token_level(row: Row) -> list[Record]:
-    """Table 40: match ratio and exact match in percent, of single edits and after the chain."""
-    return [
-        {
-            "method": row.method,
-            "setting": setting,
-            "match_ratio": _percent(found.get("match_ratio")),
-            "exact_match": _percent(found.get("exact_match")),
-        }
-        for setting in ("single", "sequential")
-        if (found := mapping_at(row.descriptive, "token_locality", setting))
-    ]
+def events_retrieval(row: Row) -> list[Record]:
+    """The line of SCR in the same table, out of its comparison with a method."""
+    return _events(row, {"SCR": "sequential"})
 
 
 # ------------------------------------------------------------------------------- Table 37
@@ -157,6 +147,32 @@ def by_confidence(row: Row) -> list[Record]:
         for state, n in (("single", "1"), ("sequential", str(length)))
         if (scores := mapping_at(states, state))
     ]
+
+
+# ------------------------------------------------------------------------------- Table 40
+def _token_records(found: Mapping[str, Any], method: str | None) -> list[Record]:
+    """Both settings of one method in percent."""
+    settings = (("single", "single"), ("sequence", "sequential"))
+    return [
+        {
+            "method": method,
+            "setting": printed,
+            "match_ratio": _percent(shares.get("ratio")),
+            "exact_match": _percent(shares.get("exact")),
+        }
+        for ours, printed in settings
+        if (shares := mapping_at(found, "tokens", ours))
+    ]
+
+
+def tokens_kept(row: Row) -> list[Record]:
+    """Table 40: the tokens of locality answers that a method keeps; without a method, the unedited model itself."""
+    return _token_records(row.descriptive, row.method or PRE_EDIT)
+
+
+def tokens_kept_by_retrieval(row: Row) -> list[Record]:
+    """The line of SCR in the same table, out of its comparison with a method."""
+    return _token_records(mapping_at(row.descriptive, "SCR"), "SCR")
 
 
 # ------------------------------------------------------------------------------- Table 41

@@ -37,6 +37,8 @@ HEADS = {
     "port": "Port.",
     "avg": "Avg.",
     "l2": "L2",
+    "match_ratio": "match ratio",
+    "exact_match": "exact match",
     "n_edits": "edits",
 }
 _UNSHOWN = ("model", "stands_for")
@@ -86,7 +88,7 @@ _FORMATS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(("r_mean", "r_min", "r_max", "r_std", "first_tenth", "median", "last_tenth"), _rate),
     "num_gt1": _count,
     "pct_gt1": lambda v: f"{v:.2f}",
-    **dict.fromkeys(("rel", "gen", "loc", "port", "avg", "value"), lambda v: f"{v:.2f}"),
+    **dict.fromkeys(("rel", "gen", "loc", "port", "avg", "value", "match_ratio", "exact_match"), lambda v: f"{v:.2f}"),
     "rho": lambda v: f"{v:.4f}",
     "p": lambda v: f"{v:.4f}",
 }

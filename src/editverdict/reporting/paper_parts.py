@@ -189,7 +189,7 @@ PARTS = (
     Part(
         (35,),
         "Events: single edits",
-        ("rq3-",),
+        ("rq3-single-unsatisfactory", "rq3-sequential-breakdown"),
         (("", answers_of.events_single),),
         _EVENTS,
         together=True,
@@ -199,8 +199,8 @@ PARTS = (
     Part(
         (36,),
         "Events: after the sequence",
-        ("rq3-",),
-        (("", answers_of.events_sequential),),
+        ("rq3-sequential-breakdown", "rq3-scr-best"),
+        (("", answers_of.events_sequential), ("retrieval, same chains", answers_of.events_retrieval)),
         _EVENTS,
         together=True,
         cell_by_cell=True,
@@ -231,10 +231,11 @@ PARTS = (
     Part(
         (40,),
         "Token-level locality",
-        ("tok-",),
-        (("", answers_of.token_level),),
-        "Free answers to locality questions before and after, token by token, in percent: match ratio of the longer "
-        "answer, and answers that are the same in full. The paper gives no formula, and names neither model nor data.",
+        ("tok-preedit-100", "tok-param-low", "tok-wise-strong", "tok-grace-100", "tok-scr-competitive"),
+        (("", answers_of.tokens_kept), ("retrieval, same chains", answers_of.tokens_kept_by_retrieval)),
+        "Free answers to locality questions before and after, token by token, the end of an answer included: same "
+        "token at the same place, of the longer answer; and all of it. The paper gives no formula, and neither model, "
+        "data nor length of its sequences and answers; our sequences are the chains of this run.",
         together=True,
         cell_by_cell=True,
     ),

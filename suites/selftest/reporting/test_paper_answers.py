@@ -114,6 +114,26 @@ def test_l2_and_memories(paper: dict[int, PaperTable], of: Callable[..., Row]) -
     assert any(line.startswith("MEMIT+SCR: ") for line in found.missing)
 
 
+def test_tokens_kept_with_the_unedited_model_and_scr_once(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
+    def kept(single: float, sequence: float) -> dict[str, Any]:
+        both = (("single", single), ("sequence", sequence))
+        return {"tokens": {name: {"ratio": share, "exact": share / 2} for name, share in both}}
+
+    rows = [of("tok-preedit-100", "no-op", **kept(1.0, 1.0)).model_copy(update={"method": None})]
+    rows += [of("tok-param-low", "ROME", **kept(0.4, 0.1))]
+    rows += [of("tok-scr-competitive", m, SCR=kept(0.75, 0.5), **{m: kept(0.4, 0.1)}) for m in ("ROME", "RECT")]
+    found = beside(40, paper, *rows)
+    assert shown(found).columns == grid(40, paper[40].records).columns
+    assert shown(found).rows == (
+        ("Pre-edit", "single", "100.00", "50.00"),
+        ("", "sequential", "100.00", "50.00"),
+        ("ROME", "single", "40.00", "20.00"),
+        ("", "sequential", "10.00", "5.00"),
+    )
+    assert [row[0] for row in shown(found, 1).rows] == ["SCR", ""]
+    assert any(line.startswith("GRACE: ") for line in found.missing)
+
+
 def test_a_case_that_was_not_run_says_why(paper: dict[int, PaperTable], row_with: RowFactory) -> None:
     row = row_with(
         case="comb-scr-beats-combined[m-ROME+SCR-d]",

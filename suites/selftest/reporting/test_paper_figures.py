@@ -124,7 +124,7 @@ def test_memory_and_top_k(paper: dict[int, PaperTable], of: Callable[..., Row]) 
 
 
 def test_events_are_bars_beside_table_36(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
-    row = of("rq3-scr-best", "AlphaEdit", descriptive={"scores": {"sequential": scores(0), "SCR": scores(0)}})
+    row = of("rq3-scr-best", "AlphaEdit", descriptive={"scores": {"method": scores(0), "SCR": scores(0)}})
     figure = made(paper, row)[4]
     assert curves(figure.panels[0]) == {"AlphaEdit": ((0.0, 10.0),), "SCR": ((0.0, 10.0),)}
     printed = [float(r["port"]) for r in paper[36].records if r["method"] == "AlphaEdit"]

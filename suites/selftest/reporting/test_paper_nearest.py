@@ -139,9 +139,11 @@ def test_events_and_tokens_have_tables_once_there_are_rows(
     events = of("rq3-single-unsatisfactory", "ROME", descriptive={"edits": 10, "scores": states})
     lines = near(35, paper, events)
     assert line_of(lines, method="ROME", setting="single").cells["avg"].ours == pytest.approx(20.0)
-    assert line_of(near(36, paper, events), method="SCR").cells["port"].ours == pytest.approx(10.0)
-    kept = {"single": {"match_ratio": 0.5, "exact_match": 0.25}, "sequential": {"match_ratio": 0.1}}
-    tokens = near(40, paper, of("tok-param-low", "ROME", descriptive={"token_locality": kept}))
+    beside = of("rq3-scr-best", "ROME", descriptive={"edits": 10, "scores": {"method": scores(0), "SCR": scores(0)}})
+    after = near(36, paper, beside)
+    assert [line_of(after, method=m).cells["port"].ours for m in ("ROME", "SCR")] == pytest.approx([10.0, 10.0])
+    kept = {"single": {"ratio": 0.5, "exact": 0.25}, "sequence": {"ratio": 0.1}}
+    tokens = near(40, paper, of("tok-param-low", "ROME", descriptive={"tokens": kept}))
     assert line_of(tokens, method="ROME", setting="single").cells["match_ratio"].ours == 50.0
     assert line_of(tokens, method="ROME", setting="sequential").cells["exact_match"].ours is None
 
