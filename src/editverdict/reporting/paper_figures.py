@@ -90,14 +90,15 @@ def course(rows: Sequence[Row], method: str) -> dict[str, dict[int, float]]:
                         found[metric].setdefault(int(t), sum(column) / len(column))
         elif row.claim in _COURSE_CLAIMS[:2] and isinstance(edits, int):
             for state, t in (("single", 1), ("sequential", edits)):
-                _take(found, mapping_at(table, state), t)
+                _take(found, mapping_at(table, state), t, first=row.claim == _COURSE_CLAIMS[0])
     return found
 
 
-def _take(found: dict[str, dict[int, float]], numbers: Mapping[str, Any], t: int) -> None:
+def _take(found: dict[str, dict[int, float]], numbers: Mapping[str, Any], t: int, *, first: bool = True) -> None:
+    """Take scores at one T; where a case with all dimensions of all chains (``first``) has one, that one counts."""
     for metric in METRICS:
         value = numbers.get(metric)
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and (first or t not in found[metric]):
             found[metric][t] = float(value)
 
 
@@ -126,7 +127,7 @@ def _printed_course(paper: PaperTable, model: str, metric: str) -> dict[str, dic
         if "value" in record and record["metric"] == metric:
             n = all_edits if str(record["n_edits"]).lower() == "all" else int(record["n_edits"])
             made.setdefault(str(record["method"]), {})[n] = float(record["value"])
-        elif record.get("setting") == "sequential":
+        elif record.get("setting") == "sequential" and record[metric] not in (None, ""):
             made.setdefault(str(record["method"]), {})[all_edits] = float(record[metric]) / 100.0
     return made
 

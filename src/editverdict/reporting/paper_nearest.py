@@ -74,7 +74,11 @@ def nearest_lines(
     list of NearLine
         The run's own lines, then those of the paper's first model and dataset that none of them is near to.
     """
-    printed, own = _lines(paper), _lines(ours)
+    own = _lines(ours)
+    # A method that the paper did not run on some model has a row of dashes there: nothing is near to that.
+    printed = {
+        key: numbers for key, numbers in _lines(paper).items() if any(v not in (None, "") for v in numbers.values())
+    }
     keys = [name for name in KEYS if any(name in record for record in paper)]
     columns = _columns(printed)
     there = {_value(key, "method") for key in own}

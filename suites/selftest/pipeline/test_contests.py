@@ -68,9 +68,10 @@ def test_a_run_with_two_methods_has_a_table(tmp_path: Path) -> None:
     (found,) = refresh_contests(tmp_path, [made], ("ROME", "SCR"))
     lines = {line.dimension: line for line in found.lines}
     assert set(lines) == {"rel", "gen", "loc", "port"} and lines["rel"].first == "ROME"
-    assert lines["rel"].differs and lines["rel"].difference == pytest.approx(-0.8)
+    assert lines["rel"].differs and lines["rel"].difference == pytest.approx(-0.8, abs=0.05)
     assert lines["loc"].difference == 0.0 and not lines["loc"].differs
-    assert lines["gen"].only_second == 2 * 42
+    apart = sum(2 <= (edit * 7 + chain) % 20 < 16 for chain in range(6) for edit in range(10))
+    assert (lines["gen"].only_first, lines["gen"].only_second) == (0, 2 * apart)
 
 
 def test_killed_and_restarted_the_table_is_the_same(tmp_path: Path) -> None:

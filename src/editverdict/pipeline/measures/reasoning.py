@@ -11,7 +11,7 @@ from editverdict.inference.smallest import Part, weakest_part
 from editverdict.pipeline.answers import Answered
 from editverdict.pipeline.capability import InForce, protocol_id, scored, suite_of
 from editverdict.pipeline.edits import steps
-from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measure, passed
+from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, declare_checks, measure, passed
 from editverdict.pipeline.measures.answering import (
     HEADROOM,
     AskedChains,
@@ -37,6 +37,9 @@ STANDARD = "llama-3.1-8b-instruct"
 """The general-purpose model of Table 29 that Table 3 is compared with."""
 KEPT_REASONING, KEPT_EDITS = 0.9, 0.5
 """Shares of reasoning and of edits beyond which they count as kept (claims.md 52 and 44)."""
+
+
+declare_checks(headroom_standard="the standard model has scores left after the chain: another can be worse")
 
 
 # --------------------------------------------------------------------------- a reasoning model beside a standard one
