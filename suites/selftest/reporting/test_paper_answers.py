@@ -125,10 +125,10 @@ def test_tokens_kept_with_the_unedited_model_and_scr_once(paper: dict[int, Paper
     found = beside(40, paper, *rows)
     assert shown(found).columns == grid(40, paper[40].records).columns
     assert shown(found).rows == (
-        ("Pre-edit", "single", "100.00", "50.00"),
-        ("", "sequential", "100.00", "50.00"),
         ("ROME", "single", "40.00", "20.00"),
         ("", "sequential", "10.00", "5.00"),
+        ("Pre-edit", "single", "100.00", "50.00"),
+        ("", "sequential", "100.00", "50.00"),
     )
     assert [row[0] for row in shown(found, 1).rows] == ["SCR", ""]
     assert any(line.startswith("GRACE: ") for line in found.missing)
