@@ -176,7 +176,8 @@ def _asked(state: MethodState, dimension: str) -> dict[str, float]:
 def _line(
     first: MethodState, second: MethodState, dimension: str, shared: Sequence[str], level: float, draws: int
 ) -> tuple[ContestLine, bool]:
-    found = compare(*(_outcomes(one, dimension, shared) for one in (first, second)), level, draws=draws)
+    own, other = _outcomes(first, dimension, shared), _outcomes(second, dimension, shared)
+    found = compare(own, other, level, draws=draws)
     questions = _mcnemar(first, second, dimension, {*shared})
     by_chain: dict[int, list[float]] = {}
     for fact in shared:

@@ -205,7 +205,8 @@ _PARETO = "rq4-no-method-wins-both"
 
 def _costs(run: Run) -> tuple[list[Row], dict[str, tuple[float, float]]]:
     """Method -> (seconds per edit, latency over the unedited model's), out of the evidence of the cases."""
-    rows, found = [row for row in run.rows if row.claim == _PARETO], {}
+    rows = [row for row in run.rows if row.claim == _PARETO]
+    found: dict[str, tuple[float, float]] = {}
     for row in rows:
         try:
             evidence = load_evidence(run.path, row)
