@@ -69,13 +69,13 @@ def _panel(axes: Axes, panel: Panel, names: Sequence[str]) -> None:
     if panel.log_y and panel.curves:
         axes.set_yscale("log")
         log_ticks(axes.yaxis, *axes.get_ylim())
-    axes.set_title(panel.title)
+    axes.set_title(f"{panel.title} (the paper's alone)" if panel.why and panel.curves else panel.title)
     axes.set_xlabel(panel.x)
     axes.set_ylabel(panel.y)
     if not panel.curves:
         axes.set_xticks([])
         axes.set_yticks([])
-    if panel.why:
+    if panel.why and not panel.curves:
         said = "\n".join(textwrap.wrap(f"not in this run: {panel.why}", 44)[:7])
         axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", va="center", fontsize=8, color=MUTED, zorder=6,
                   bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.85, "pad": 3})  # fmt: skip

@@ -17,7 +17,7 @@ from editverdict.reporting.paper_efficiency import latency, scores
 from editverdict.reporting.paper_nearest import ALL_EDITS, NearLine, nearest_lines
 from editverdict.reporting.paper_parts import PARTS, Part
 from editverdict.reporting.paper_rows import Record, mapping_at
-from editverdict.reporting.paper_tables import Beside, PaperTable, is_method, why_missing
+from editverdict.reporting.paper_tables import Beside, PaperTable, is_method, scope_reasons, why_missing
 from editverdict.reporting.run import Run, RunFolderError, load_evidence
 
 OURS, PAPER = "this run", "paper"
@@ -334,8 +334,8 @@ def _reasons(run: Run, claims: Sequence[str]) -> tuple[str, ...]:
     rows = [
         row for row in run.rows if any(row.claim == c or (c[-1] == "-" and row.claim.startswith(c)) for c in claims)
     ]
-    said = [row.not_comparable for row in rows] + [row.scope_reason for row in rows if row.scope == "extension"]
-    return tuple(dict.fromkeys(reason for reason in said if reason))
+    said = [row.not_comparable for row in rows if row.not_comparable]
+    return tuple(dict.fromkeys([*said, *scope_reasons(rows or run.rows)]))
 
 
 def paper_figures(run: Run, paper: Mapping[int, PaperTable], beside: Sequence[Beside]) -> list[Figure]:

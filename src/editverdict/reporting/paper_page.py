@@ -33,6 +33,7 @@ main,header.top,footer{max-width:1400px}
 .side>p,.block p{margin:.15em 0 .45em}
 section.table{margin:0 0 1.9em;scroll-margin-top:12px}
 section.table>p{max-width:110ch;margin:.3em 0 .7em}
+figure.drawn,figure.drawn svg{max-width:960px;width:100%}
 table.near td{vertical-align:top}.near sup{color:var(--muted)}
 ol.missing{margin:.5em 0 0;padding-left:1.6em;font-size:.88rem;color:var(--muted);overflow-wrap:anywhere}
 ul.missing{margin:.5em 0 0;padding-left:1.1em;font-size:.88rem;color:var(--muted);overflow-wrap:anywhere}
@@ -155,7 +156,7 @@ def _figure(run: Run, found: Figures, number: int) -> Html:
 
 def _drawn_figure(found: Figure) -> Html:
     """One of Figures 3 to 5 and 7 to 10: its panels, what they stand on, and the paper's numbers nearest to them."""
-    picture = tag("figure", Html(inline(figure_svg(found), f"d{found.number}-")))
+    picture = tag("figure", Html(inline(figure_svg(found), f"d{found.number}-")), css="drawn")
     lines = [_row_line(row) for row in found.rows]
     stand = fold(f"What it stands on: {len(lines)} cases", join(lines)) if lines else Html("")
     title = f"Cell by cell: Table {found.table} beside this run"

@@ -66,6 +66,10 @@ def read_paper(folder: Path) -> dict[int, PaperTable]:
     }
 
 
+_SEVERAL = 6
+"""Rows of more claims than this are a whole run's."""
+
+
 # ------------------------------------------------------------------------------- our side
 @dataclass(frozen=True)
 class Block:
@@ -212,8 +216,15 @@ def _beside(run: Run, table: PaperTable, part: Part, paper_models: set[str]) -> 
     missing = tuple(_missing(run, part, table, rows, blocks))
     near = _near(run, table, part, rows, blocks) if part.cell_by_cell else ()
     if near:
-        reasons |= dict.fromkeys(row.scope_reason for row in used if row.scope == "extension" and row.scope_reason)
+        reasons |= dict.fromkeys(scope_reasons(used or run.rows))
     return Beside(table, part, tuple(blocks), missing, tuple(reasons), near)
+
+
+def scope_reasons(rows: Sequence[Row]) -> list[str]:
+    """Why rows extend the paper's setting; of rows that only stand for their run, the fullest reason alone."""
+    said = [row.scope_reason for row in rows if row.scope == "extension" and row.scope_reason]
+    claims = {row.claim for row in rows}
+    return [max(said, key=len)] if said and len(claims) > _SEVERAL else list(dict.fromkeys(said))
 
 
 def _near(
