@@ -9,16 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from editverdict.inference.contests import Contest, ContestLine, words
-from editverdict.reporting.formatting import MISSING, interval, number, percent
+from editverdict.inference.contests import Contest, ContestLine
+from editverdict.reporting.formatting import MISSING, number, percent
 from editverdict.reporting.markup import Html, anchor, code, fold, join, small, table, tag
 
 TITLE = "Methods against each other"
 FILE = "comparisons.json"
 _SHOWN = 40
 """Lines that a page shows before it folds the others."""
-_HEADS = ("edits", "dimension", "methods", "scores", "difference over facts", "over chains", "p (Holm)",
-          "McNemar over questions", "facts", "differ")  # fmt: skip
+_HEADS = ("edits", "score", "methods", "scores", "difference", "over chains", "p (Holm)", "McNemar", "facts", "differ")
 
 
 def read_contests(run_dir: Path) -> tuple[tuple[Contest, ...], list[str]]:
@@ -41,12 +40,17 @@ def lead(one: Contest) -> str:
         f"Differences are means over facts with {percent(one.level)} intervals by a bootstrap over subjects; p by "
         "flipping the signs of subjects, after Holm over the whole table. Facts of one chain share a state, so a "
         "difference after chains counts only where six chains and more, each one number, see it, too. McNemar's test "
-        "takes questions for independent and decides nothing. No claim is judged here."
+        "(questions that the first alone has right, and the second alone) takes questions for independent and decides "
+        "nothing. No claim is judged here."
     )
 
 
 def _methods(line: ContestLine) -> str:
     return f"{line.first} − {line.second}"
+
+
+def _bounds(ends: tuple[float, float] | None) -> str:
+    return MISSING if ends is None else f"[{ends[0]:.2f}, {ends[1]:.2f}]"
 
 
 def _mcnemar(line: ContestLine) -> str:
@@ -57,15 +61,15 @@ def _mcnemar(line: ContestLine) -> str:
 
 def _cells(line: ContestLine) -> tuple[str, ...]:
     return (
-        words(line.schedule),
+        line.schedule,
         line.dimension.capitalize(),
         _methods(line),
-        f"{line.score_first:.3f}, {line.score_second:.3f}",
-        f"{line.difference:+.3f} {interval(line.interval)}",
-        MISSING if line.chains_interval is None else f"{interval(line.chains_interval)}, {line.n_chains} chains",
+        f"{line.score_first:.2f}, {line.score_second:.2f}",
+        f"{line.difference:+.2f} {_bounds(line.interval)}",
+        MISSING if line.chains_interval is None else f"{_bounds(line.chains_interval)} of {line.n_chains}",
         number(line.p_holm, 2),
         _mcnemar(line),
-        f"{line.n_facts} ({line.n_subjects} subjects)",
+        str(line.n_facts),
         "yes" if line.differs else "not shown",
     )
 

@@ -117,6 +117,15 @@ def ends_of_chains(row: Row) -> list[Record]:
     ]
 
 
+def at_the_horizon(row: Row) -> list[Record]:
+    """Table 37: the end of the long chains that a method's horizon asks for, reliability alone."""
+    length = row.descriptive.get("edits")
+    if row.claim != "rq1-collapse-sequential" or not isinstance(length, int):
+        return []
+    found = mapping_at(row.descriptive, "scores", "sequential")
+    return [{"method": row.method, "metric": "rel", "n_edits": str(length), "value": found.get("rel")}] if found else []
+
+
 def on_the_way(row: Row) -> list[Record]:
     """Table 37: the T of the schedule, where the chains are asked on their way; mean over chains."""
     at = row.descriptive.get("schedule")

@@ -72,7 +72,8 @@ def nearest_lines(
     Returns
     -------
     list of NearLine
-        The run's own lines, then those of the paper's first model and dataset that none of them is near to.
+        Method by method, the run's first: its own lines, and those of the paper's first model and dataset that none of
+        them is near to; by number of edits or texts.
     """
     own = _lines(ours)
     # A method that the paper did not run on some model has a row of dashes there: nothing is near to that.
@@ -83,7 +84,7 @@ def nearest_lines(
     columns = _columns(printed)
     there = {_value(key, "method") for key in own}
     made = []
-    for key in [*own, *_uncovered(own, printed)]:
+    for key in _ordered([*own, *_uncovered(own, printed)]):
         beside = _nearest(key, printed)
         method = _value(key, "method")
         reason = "" if key in own else why(method or None, not any(_is(name, method) for name in there))
@@ -98,6 +99,16 @@ def nearest_lines(
         }
         made.append(NearLine({n: _value(key, n) for n in keys}, cells, _setting(key, beside)))
     return made
+
+
+def _ordered(keys: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Methods as they come; within one by sizes, then as they come."""
+    methods = {name: place for place, name in enumerate(dict.fromkeys(_value(key, "method") for key in keys))}
+
+    def place(key: tuple[str, ...]) -> tuple[float, ...]:
+        return (methods[_value(key, "method")], *(_number(_value(key, name), "") or 0.0 for name in _SIZES))
+
+    return sorted(keys, key=place)
 
 
 def _uncovered(own: Line, printed: Line) -> list[tuple[str, ...]]:

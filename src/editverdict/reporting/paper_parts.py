@@ -40,6 +40,7 @@ _EVENTS = (
     "Percent of questions about events, over all chains; the average is that of portability and locality, as printed. "
     "The paper lets a language model judge answers."
 )
+_CORRELATED = ("corr-rome-negative", "corr-memit-negative", "corr-alphaedit-weak")
 _DROPS = ("rq1-drop-single-to-seq", "scr-dominates-avg")
 
 
@@ -209,10 +210,11 @@ PARTS = (
     Part(
         (37,),
         "Editing: along the sequence",
-        ("rq1-drop-single-to-seq", "corr-rome-negative", "corr-memit-negative", "corr-alphaedit-weak"),
+        ("rq1-drop-single-to-seq", "rq1-collapse-sequential", *_CORRELATED),
         (
             ("single edits and the end of the chains", answers_of.ends_of_chains),
             ("on the way, where chains are asked there", answers_of.on_the_way),
+            ("at the method's horizon, reliability alone", answers_of.at_the_horizon),
         ),
         f"{_ANSWERS} N = 1 is each edit alone, averaged.",
         together=True,

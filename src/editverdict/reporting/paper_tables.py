@@ -212,11 +212,13 @@ def _beside(run: Run, table: PaperTable, part: Part, paper_models: set[str]) -> 
         rows = [row for row in rows if any(is_method(row, method) for method in table.methods)]
     blocks = _blocks(table, part, _ordered(rows, table.methods))
     used = [row for block in blocks for row in block.rows]
-    reasons = dict.fromkeys(row.not_comparable for row in used or rows if row.not_comparable)
+    # Claims on correlation only lend their scores along chains; what hinders their own comparison is no matter here.
+    own = [row for row in used or rows if "corr-" in part.claims or not row.claim.startswith("corr-")]
+    reasons = dict.fromkeys(row.not_comparable for row in own if row.not_comparable)
     missing = tuple(_missing(run, part, table, rows, blocks))
     near = _near(run, table, part, rows, blocks) if part.cell_by_cell else ()
     if near:
-        reasons |= dict.fromkeys(scope_reasons(used or run.rows))
+        reasons |= dict.fromkeys(scope_reasons(own or run.rows))
     return Beside(table, part, tuple(blocks), missing, tuple(reasons), near)
 
 

@@ -45,7 +45,7 @@ def test_the_summary_has_the_table_and_the_reasons(with_contests: Path) -> None:
 def test_findings_and_csv_have_every_line(with_contests: Path) -> None:
     assert "comparisons.csv" in [path.name for path in write_exports(with_contests)]
     text = (with_contests / "findings.md").read_text(encoding="utf-8")
-    assert f"## {TITLE}" in text and "| after 10 edits | Rel | ROME − SCR |" in text and "&lt;b&gt;&amp;\\|" in text
+    assert f"## {TITLE}" in text and "| after 10 | Rel | ROME − SCR |" in text and "&lt;b&gt;&amp;\\|" in text
     with (with_contests / "comparisons.csv").open(encoding="utf-8", newline="") as stream:
         lines = list(csv.DictReader(stream))
     found = made().lines

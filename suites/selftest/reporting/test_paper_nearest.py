@@ -89,9 +89,13 @@ def test_the_closest_number_of_edits_is_taken_and_others_are_empty(
     ten = line_of(lines, method="ROME", n_edits="10")
     assert (ten.cells["rel"].ours, ten.cells["rel"].paper) == (0.25, "0.73")
     assert ten.setting == "Llama-3.1-8B-Instruct, ZsRE"
+    assert [one.names["n_edits"] for one in lines[:3]] == ["1", "10", "20"]
     fifty = line_of(lines, method="ROME", n_edits="50")
     assert fifty.cells["rel"].ours is None and fifty.cells["rel"].paper == "0.02"
     assert fifty.cells["rel"].why == "ROME: no case of this run measures this setting; its chains have 10 edits"
+    long = of("rq1-collapse-sequential", "ROME", descriptive={"edits": 50, "scores": {"sequential": {"rel": 0.75}}})
+    reached = line_of(near(37, paper, drop(of), long), method="ROME", n_edits="50")
+    assert reached.cells["rel"].ours == 0.75 and reached.cells["gen"].why == "its row has no such number"
     way = of("corr-rome-negative", "ROME", descriptive={"schedule": [5], "scores": {"rel": [[0.5]]}})
     five = line_of(near(37, paper, drop(of), way), method="ROME", n_edits="5")
     assert five.cells["rel"].ours == 0.5 and five.setting.endswith("10 edits") and five.cells["rel"].paper == "0.73"
