@@ -160,8 +160,9 @@ def write_paper_tables(run_dir: Path, paper_dir: Path) -> Path:
     more = paper_figures(run, paper, tables)
     for name, content in _csvs(tables, drawn, more).items():
         write_text(run_dir / FOLDER / name, content)
-    for one in more:
-        write_text(run_dir / FOLDER / f"figure_{one.number:02d}.svg", figure_svg(one))
+    drawings = {one.number: figure_svg(one) for one in more}
+    for number, drawing in drawings.items():
+        write_text(run_dir / FOLDER / f"figure_{number:02d}.svg", drawing)
     write_text(run_dir / f"{FOLDER}.md", tables_markdown(run, tables, drawn, more))
-    write_text(run_dir / PAPER_TABLES, tables_html(run, tables, drawn, more))
+    write_text(run_dir / PAPER_TABLES, tables_html(run, tables, drawn, more, drawings))
     return run_dir / PAPER_TABLES

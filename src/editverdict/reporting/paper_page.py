@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from editverdict.inference.rows import Row
 from editverdict.reporting.evidence import AmplificationPicture
@@ -154,9 +154,9 @@ def _figure(run: Run, found: Figures, number: int) -> Html:
     return tag("section", join([*parts, side]), css="table", id=f"figure-{number}")
 
 
-def _drawn_figure(found: Figure) -> Html:
+def _drawn_figure(found: Figure, drawing: str) -> Html:
     """One of Figures 3 to 5 and 7 to 10: its panels, what they stand on, and the paper's numbers nearest to them."""
-    picture = tag("figure", Html(inline(figure_svg(found), f"d{found.number}-")), css="drawn")
+    picture = tag("figure", Html(inline(drawing, f"d{found.number}-")), css="drawn")
     lines = [_row_line(row) for row in found.rows]
     stand = fold(f"What it stands on: {len(lines)} cases", join(lines)) if lines else Html("")
     title = f"Cell by cell: Table {found.table} beside this run"
@@ -197,8 +197,15 @@ def _notes(run: Run) -> Html:
     return tag("div", join(tag("p", note) for note in notes), css="notes", role="note")
 
 
-def tables_html(run: Run, tables: Sequence[Beside], drawn: Figures, more: Sequence[Figure] = ()) -> str:
-    """The page as text; ``more`` are the figures that are drawn of rows."""
+def tables_html(
+    run: Run,
+    tables: Sequence[Beside],
+    drawn: Figures,
+    more: Sequence[Figure] = (),
+    drawings: Mapping[int, str] | None = None,
+) -> str:
+    """The page as text; ``more`` are the figures that are drawn of rows, ``drawings`` their SVG by number."""
+    made = drawings or {one.number: figure_svg(one) for one in more}
     by_number = {found.table.number: found for found in tables}
     top = [
         tag("p", join(["editverdict · ", tag("a", "summary of the run", href="summary.html")]), css="kicker"),
@@ -214,7 +221,7 @@ def tables_html(run: Run, tables: Sequence[Beside], drawn: Figures, more: Sequen
     main += [tag("h2", FIGURES.title), tag("p", FIGURES.mapping, css="mapping")]
     main += [_figure(run, drawn, number) for number in (2, 6)]
     if more:
-        main += [tag("h2", MORE_FIGURES), *(_drawn_figure(one) for one in more)]
+        main += [tag("h2", MORE_FIGURES), *(_drawn_figure(one, made[one.number]) for one in more)]
     footer = tag("footer", "Drawn from results.jsonl, the evidence files and the paper's printed numbers.")
     body = join([tag("header", join(top), css="top"), tag("main", join(main)), footer])
     return page("editverdict: the paper's tables beside this run", body, _STYLE)

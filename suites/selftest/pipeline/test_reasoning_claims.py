@@ -188,7 +188,7 @@ def test_all_three_parts_must_hold(
 
 def test_each_negative_control_breaks_one_part_alone(traded: Traded) -> None:
     made, _ = traded(KEPT)
-    notes = {name: made.notes[name] for name in ("reasoning-lost", "edits-lost", "locality-kept")}
+    notes = {name: made.controls[name].note for name in ("reasoning-lost", "edits-lost", "locality-kept")}
     assert notes == {
         "reasoning-lost": "weakest: reasoning",
         "edits-lost": "weakest: edits",

@@ -223,5 +223,5 @@ def _joint(made: Measurement, left: Mapping[str, Estimate], states: Mapping[str,
     }
     for name, instead in broken.items():
         made.controls[name] = weakest_part(planted | instead)
-        made.notes[name] = str(made.controls[name].note)
     made.descriptive["parts"] = {name: mean(part.units) for name, part in parts.items()}
+    made.descriptive["weakest"] = made.definitions["all-parts"].note
