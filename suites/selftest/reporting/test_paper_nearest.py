@@ -155,7 +155,8 @@ def test_events_and_tokens_have_tables_once_there_are_rows(
 def test_of_several_sizes_the_nearest_on_a_log_scale() -> None:
     paper = [{"method": "A", "n_edits": n, "rel": str(n)} for n in (10, 1000, "all")]
     lines = nearest_lines(paper, [{"method": "A", "n_edits": 200, "rel": 0.5}], lambda *_: "none")
-    assert lines[0].cells["rel"].paper == "1000" and [one.names["n_edits"] for one in lines] == ["200", "10", "all"]
+    assert line_of(lines, n_edits="200").cells["rel"].paper == "1000"
+    assert {one.names["n_edits"] for one in lines} == {"10", "200", "all"}
 
 
 def test_reasons_are_numbered_and_text_is_no_markup(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
