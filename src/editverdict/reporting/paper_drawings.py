@@ -54,7 +54,9 @@ def _bars(axes: Axes, panel: Panel, names: Sequence[str]) -> None:
         places = [texts.index(text) + shift for text in curve.texts]
         axes.bar(places, [y for _, y in curve.points], wide * 0.92, color=colour if ours else "none", edgecolor=colour,
                  ls="-" if ours else (0, (3, 1.5)), lw=1.1, label=_label(curve))  # fmt: skip
-    axes.set_xticks(range(len(texts)), ["\n".join(textwrap.wrap(t.replace("-", "- "), 14)) for t in texts], fontsize=8)
+    size, width = (8, 14) if len(texts) <= 3 else (6.5, 10)
+    shown = ["\n".join(textwrap.wrap(text.replace("-", "- "), width)).replace("- ", "-") for text in texts]
+    axes.set_xticks(range(len(texts)), shown, fontsize=size)
     axes.grid(axis="x", visible=False)
 
 
@@ -95,6 +97,6 @@ def figure_svg(made: Figure) -> str:
         for axes in grid.flat:
             found = axes.get_legend_handles_labels()
             handles |= {label: handle for handle, label in zip(*found, strict=True) if label not in handles}
-        if handles and made.panels[0].kind != "points":
+        if len(handles) > 1 and made.panels[0].kind != "points":
             fig.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=5, handlelength=2.6)
         return to_svg(fig, f"Figure {made.number}")
