@@ -53,7 +53,7 @@ easyeditor-env:
 
 # Every method on the default model: hours, resumable; docs/methods.md is this table.
 methods-table: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/editverdict methods-table --profile overnight -n $(WORKERS) --out docs/methods.md
+	OMP_NUM_THREADS=1 $(BIN)/editverdict methods-table -n $(WORKERS) --out docs/methods.md
 
 # Null models beside the paper's tables, on made-up states and on the default model: minutes; docs/artefacts.md is this page.
 artefacts: $(STAMP)

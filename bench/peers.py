@@ -200,7 +200,7 @@ def main() -> int:
     torch.set_num_threads(1)
     console = Console(width=130)
     try:
-        settings = Options(profile="overnight", store=options.store, easyedit_python=options.easyedit_python)
+        settings = Options(profile="methods-table", store=options.store, easyedit_python=options.easyedit_python)
         trial = make_trial(settings, ROOT / "specs")
         trial.python_of_easyedit()
         trial.report = lambda text: console.print(text, markup=False, highlight=False)

@@ -204,7 +204,7 @@ def main() -> int:
     parser.add_argument("--store", type=Path, help="folder of the artifact store")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    trial = make_trial(Options(profile="overnight", store=options.store), ROOT / "specs")
+    trial = make_trial(Options(profile="methods-table", store=options.store), ROOT / "specs")
     records = [record for chain in trial.chains("worldfacts") for record in chain][:32]
     title = f"editing {MODEL}, one thread, median of {options.rounds} (batches: once)"
     console = Console(width=130)

@@ -356,7 +356,7 @@ def plan(
 
 @app.command("methods-table")
 def methods_table(
-    profile: Annotated[str, typer.Option(help="Profile that names model, data, methods and sizes.")] = "overnight",
+    profile: Annotated[str, typer.Option(help="Profile that names model, data, methods and sizes.")] = "methods-table",
     methods: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
     workers: Annotated[int, typer.Option("-n", help="Worker processes.")] = 2,
     store: Annotated[Path | None, typer.Option(help="Folder of the artifact store.")] = None,
@@ -397,6 +397,45 @@ def methods_table(
     out.write_text(methods_markdown(made, lines, failed))
     out.with_suffix(".json").write_text(json.dumps({"lines": lines, "failed": failed, "manifest": made}, indent=1))
     say(f"table: {out}")
+
+
+@app.command()
+def sequences(
+    profile: Annotated[
+        str, typer.Option(help="Profile that names model, data, methods, chains, schedule.")
+    ] = "long-chains",
+    methods: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
+    workers: Annotated[int, typer.Option("-n", help="Worker processes.")] = 2,
+    store: Annotated[Path | None, typer.Option(help="Folder of the artifact store.")] = None,
+    out: Annotated[Path, typer.Option(help="Markdown file; a .json with the manifest goes beside it.")] = Path(
+        "reports/out/sequences.md"
+    ),
+    specs: SpecsOption = None,
+) -> None:
+    """Measure what methods keep of their edits along sequences, and compare them chain by chain."""
+    import functools
+
+    from editverdict import bundle
+    from editverdict.pipeline.runs import manifest
+    from editverdict.pipeline.sequences import table
+    from editverdict.pipeline.setup import Options, make_trial
+    from editverdict.reporting.sequences import sequences_markdown
+
+    options = Options(profile=profile, methods=tuple(methods or ()), store=store, specs=tuple(specs or ()))
+    make = functools.partial(make_trial, options, bundle.root() / "specs")
+    trial = make()
+    started = dt.datetime.now()
+
+    def progress(text: str) -> None:
+        say(f"{str(dt.datetime.now() - started).partition('.')[0]}  {text}")
+
+    lines, compared, failed = table(trial, make, workers, progress)
+    made = manifest(trial, bundle.root(), (dt.datetime.now() - started).total_seconds(), [])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(sequences_markdown(made, lines, compared, failed))
+    record = {"lines": lines, "comparisons": compared, "failed": failed, "manifest": made}
+    out.with_suffix(".json").write_text(json.dumps(record, indent=1, allow_nan=False))
+    say(f"tables: {out}")
 
 
 # What a user may have got wrong, by module: importing them here would load torch before anything is done.

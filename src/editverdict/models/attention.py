@@ -8,15 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from editverdict.models.kernels import torch_products
-
 EAGER = "eager"
 """Attention as plain matrix products and a softmax, which every kind of differentiation can follow."""
 
 
 @contextmanager
 def eager_attention(model: nn.Module) -> Iterator[None]:
-    """Run a model with plain attention and torch's own products; its kernels come back on leaving, whatever happens.
+    """Run a model with plain attention; its own kernel comes back on leaving, whatever happens.
 
     The layers look the kernel up in their configuration at every call, so that nothing else has to change.
     """
@@ -29,8 +27,7 @@ def eager_attention(model: nn.Module) -> Iterator[None]:
     try:
         for config in configs.values():
             config._attn_implementation = EAGER
-        with torch_products(model):
-            yield
+        yield
     finally:
         for key, config in configs.items():
             config._attn_implementation = kept[key]

@@ -7,6 +7,7 @@ two a model runs with is part of its identity, since they round differently.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -41,6 +42,34 @@ class _Product(torch.autograd.Function):
         return _product(gradient.contiguous(), weight.t(), None), None, None
 
 
+class _Differential(torch.autograd.Function):
+    """:func:`_product` with the rule of forward-mode differentiation: ``dx W^T + x dW^T + db``, by the same kernel."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        x, weight, _ = inputs
+        ctx.save_for_forward(x, weight)
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Tensor | None, dweight: Tensor | None, dbias: Tensor | None) -> Tensor:
+        x, weight = ctx.saved_tensors
+        parts = [] if dx is None else [_product(dx.contiguous(), weight, None)]
+        if dweight is not None:
+            parts.append(_product(x, dweight.contiguous(), None))
+        if dbias is not None:
+            parts.append(dbias.expand(*x.shape[:-1], -1))
+        return functools.reduce(torch.add, parts)
+
+
+def _transformed() -> bool:
+    """Whether a transform of ``torch.func`` is at work, such as ``jvp``: it needs a rule for every operator."""
+    return torch._C._functorch.maybe_current_level() is not None
+
+
 class OneDnnLinear(nn.Linear):
     """A linear module whose product is oneDNN's, with everything else as it was: same weight, same hooks.
 
@@ -54,6 +83,9 @@ class OneDnnLinear(nn.Linear):
         fit = all(one.dtype == torch.float32 and one.device.type == "cpu" for one in (input, weight))
         if not fit or input.numel() == 0:
             return functional.linear(input, weight, bias)
+        if _transformed():
+            differential: Tensor = _Differential.apply(input, weight, bias)  # type: ignore[no-untyped-call]
+            return differential
         if not torch.is_grad_enabled():
             return _product(input, weight, bias)
         if weight.requires_grad or (bias is not None and bias.requires_grad):
@@ -93,7 +125,7 @@ def use_fast_products(model: nn.Module, device: torch.device) -> Kernel:
 
 @contextmanager
 def torch_products(model: nn.Module) -> Iterator[None]:
-    """Run a model with torch's own products for a while: oneDNN's have no rule for forward-mode differentiation."""
+    """Run a model with torch's own products for a while, e.g. to compare with numbers that were made by them."""
     changed: list[nn.Module] = [module for module in model.modules() if type(module) is OneDnnLinear]
     try:
         for module in changed:

@@ -31,7 +31,7 @@ from editverdict.pipeline.edits import state_key
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
-VERSION = 2
+VERSION = 3
 ROUNDING = 1e-3
 """Relative difference between many times an edit and the edit many times over up to which they are one direction."""
 TOKENS = 384

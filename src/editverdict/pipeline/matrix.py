@@ -26,8 +26,9 @@ def cases_of(library: SpecLibrary, profile: ProfileSpec, claim: ClaimSpec) -> li
     methods: Sequence[str | None] = [None]
     datasets: Sequence[str | None] = [None]
     if "method" in claim.subject:
-        named = claim.about or profile.methods
-        found = [m for m in profile.methods if library.methods[m].kind in claim.methods and m in named]
+        there = profile.methods_of(claim.id)
+        named = claim.about or there
+        found = [m for m in there if library.methods[m].kind in claim.methods and m in named]
         if claim.suite == "hypotheses":
             # Hidden states are those of changed weights: a state that its editor puts in force by hooks has no case.
             found = [m for m in found if changes_weights(library.methods[m].editor)]

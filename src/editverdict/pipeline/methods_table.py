@@ -120,22 +120,33 @@ def _costs(trial: Trial, model_id: str, method: str, states: Sequence[State]) ->
 
 
 @lru_cache(maxsize=1)
-def _worker_trial(make: Callable[[], Trial]) -> Trial:
+def _trial_of_worker(make: Callable[[], Trial]) -> Trial:
     torch.set_num_threads(1)
     return make()
 
 
+def worker_trial(make: Callable[[], Trial], name: str) -> Trial:
+    """The trial of this worker process, made once; its progress goes to standard error under ``name``."""
+    trial = _trial_of_worker(make)
+    trial.report = _Lines(name)
+    return trial
+
+
+def known_failures(work: Callable[[], object]) -> str | None:
+    """Do a part of a table; why it could not be done, or None. One method's bug must not cost the other lines."""
+    try:
+        work()
+    except (EditError, SiteError, NotHere) as error:
+        return str(error)
+    except Exception as error:
+        return f"broken: {type(error).__name__}: {error}"
+    return None
+
+
 def _work(make: Callable[[], Trial], model_id: str, dataset_id: str, part: Part) -> tuple[Part, str | None]:
     """Make what a line stands on; the line itself is read from the store afterwards."""
-    trial = _worker_trial(make)
-    trial.report = _Lines(part.name)
-    try:
-        measure(trial, model_id, dataset_id, part)
-    except (EditError, SiteError, NotHere) as error:
-        return part, str(error)
-    except Exception as error:  # one method's bug must not cost the other lines
-        return part, f"broken: {type(error).__name__}: {error}"
-    return part, None
+    trial = worker_trial(make, part.name)
+    return part, known_failures(lambda: measure(trial, model_id, dataset_id, part))
 
 
 class _Lines:

@@ -162,7 +162,8 @@ def manifest(trial: Trial, folder: Path, seconds: float | None, rows: Sequence[R
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "profile": trial.profile.id,
         "models": list(trial.profile.models),
-        "methods": list(trial.profile.methods),
+        "methods": list(trial.profile.all_methods),
+        "methods_for": {name: list(claims) for name, claims in trial.profile.methods_for.items()},
         "methods_elsewhere": methods_elsewhere(trial.library, trial.profile),
         "claims_left_out": list(trial.profile.left_out) if trial.profile.claims == "all" else [],
         "datasets": list(trial.profile.datasets),
@@ -206,9 +207,9 @@ def methods_elsewhere(library: SpecLibrary, profile: ProfileSpec) -> dict[str, l
     """Other profile -> methods that it puts on trial on the same models and this one, as its spec is, does not."""
     own = library.profiles[profile.id]
     left_out = {
-        other.id: [method for method in other.methods if method not in own.methods]
+        other.id: [method for method in other.all_methods if method not in own.all_methods]
         for other in library.profiles.values()
-        if other.id != own.id and set(own.models) <= set(other.models)
+        if other.id != own.id and other.claims and set(own.models) <= set(other.models)
     }
     return {name: methods for name, methods in left_out.items() if methods}
 

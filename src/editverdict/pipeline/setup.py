@@ -220,6 +220,7 @@ def make_trial(options: Options, default_specs: Path) -> Trial:
         changes["models"] = _pick("models", options.models, list(library.models))
     if options.methods:
         changes["methods"] = _pick("methods", options.methods, list(library.methods))
+        changes["methods_for"] = {}
     if options.claims:
         changes["claims"] = _pick("claims", options.claims, list(library.claims))
     if options.judge:

@@ -51,7 +51,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 def methods_markdown(manifest: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], failed: Mapping[str, str]) -> str:
     """What the table stands on (the manifest), the table, and what is missing from it."""
     heads = ["method", "edits", "own success [95%]", *(h for _, h in SCORES), *(h for _, h, _ in COSTS)]
-    text = ["# Methods on one model", "", *_stands_on(manifest), "", _row(heads), _row(["---"] * len(heads))]
+    text = ["# Methods on one model", "", *stands_on(manifest), "", row(heads), row(["---"] * len(heads))]
     text += [_line(line) for line in lines]
     text += ["", *LEGEND, *_trained(lines)]
     if failed:
@@ -70,7 +70,8 @@ def _trained(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _stands_on(made: Mapping[str, Any]) -> list[str]:
+def stands_on(made: Mapping[str, Any]) -> list[str]:
+    """Two sentences on what a table was made with, from its manifest."""
     hardware = made["hardware"]
     changed = " (with changes)" if made["dirty"] else ""
     return [
@@ -87,8 +88,9 @@ def _line(line: Mapping[str, Any]) -> str:
     schedule = {"single": f"{line['edits']} × 1", "": "0"}.get(line["schedule"], f"chain of {line['schedule']}")
     scores = ["–" if line.get(name) is None else f"{line[name]:.2f}" for name, _ in SCORES]
     costs = ["–" if line.get(name) is None else format(line[name], form) for name, _, form in COSTS]
-    return _row([line["method"], schedule, success, *scores, *costs])
+    return row([line["method"], schedule, success, *scores, *costs])
 
 
-def _row(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"

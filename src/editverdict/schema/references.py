@@ -49,8 +49,10 @@ class _Reference:
 
 _EACH = "[]"
 _KEYS = "{}"
+_VALUES = "{:}"
 _Path = tuple[str, ...]
-"""Keys from the item downwards; `_EACH` stands for every index of a list, `_KEYS` for the keys of a mapping."""
+"""Keys from the item downwards; `_EACH` stands for every index of a list, `_KEYS` for the keys of a mapping, `_VALUES`
+for what stands under each of them."""
 
 _TO_SPECS: dict[str, tuple[tuple[_Path, str], ...]] = {
     "models": ((("architecture",), "architectures"),),
@@ -59,6 +61,8 @@ _TO_SPECS: dict[str, tuple[tuple[_Path, str], ...]] = {
     "profiles": (
         (("models", _EACH), "models"),
         (("methods", _EACH), "methods"),
+        (("methods_for", _KEYS), "methods"),
+        (("methods_for", _VALUES, _EACH), "claims"),
         (("datasets", _EACH), "datasets"),
         (("corpus",), "corpora"),
         (("encoder",), "encoders"),
@@ -197,7 +201,7 @@ def _select(data: Any, path: _Path, where: Where = ()) -> Iterator[tuple[Where, 
         for index, item in enumerate(data if isinstance(data, list) else ()):
             yield from _select(item, rest, (*where, index))
     elif isinstance(data, dict):
-        for key in data if step == _KEYS else [step] if step in data else []:
+        for key in data if step in (_KEYS, _VALUES) else [step] if step in data else []:
             yield from _select(key if step == _KEYS else data[key], rest, (*where, key))
 
 

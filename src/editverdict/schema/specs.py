@@ -529,6 +529,8 @@ class ProfileSpec(Spec):
     memory_gib: Annotated[float, Field(gt=0)] = 6.0
     """Memory that second moments of hidden states may take while they are collected; what does not fit goes to disk,
     then into further passes. The numbers do not depend on it."""
+    methods_for: dict[MethodId, tuple[Identifier, ...]] = {}
+    """Methods beyond ``methods``, each on trial for the named claims only: what the profile's time allows of them."""
     capabilities: dict[CapabilityGroup, Identifier] = {}
     """The suite of tasks that stands for each group of them; a group without one has no case that can be measured."""
     chain_limits: dict[MethodId, Annotated[int, Field(ge=1)]] = {}
@@ -543,6 +545,24 @@ class ProfileSpec(Spec):
                 "'greedy'; teacher forcing goes with every protocol as a second one of its own id and need not be named"
             )
         return self
+
+    @model_validator(mode="after")
+    def _methods_are_named_once(self) -> ProfileSpec:
+        if both := [name for name in self.methods_for if name in self.methods]:
+            raise ValueError(
+                f"methods_for of profile '{self.id}' names {', '.join(both)}, which stands under methods, too, and is "
+                "so on trial for every claim; expected each method in one of the two"
+            )
+        return self
+
+    def methods_of(self, claim_id: str) -> tuple[str, ...]:
+        """The methods on trial for a claim, in the order of the profile."""
+        return (*self.methods, *(name for name, claims in self.methods_for.items() if claim_id in claims))
+
+    @property
+    def all_methods(self) -> tuple[str, ...]:
+        """Every method that is on trial for some claim."""
+        return (*self.methods, *self.methods_for)
 
     def protocol_of(self, model_id: str) -> AnswerProtocol:
         """The protocol by which a model answers: its own, or the profile's."""

@@ -123,6 +123,38 @@ def test_a_loaded_model_has_them_and_says_so() -> None:
     assert kinds == {OneDnnLinear} and loaded.identity.products == "onednn"
     assert loaded.identity.fields()["products"] == "onednn"
     assert isinstance(loaded.sites, Sites) and type(loaded.sites.down_proj(1)) is OneDnnLinear
-    with eager_attention(loaded.model):
-        assert {type(m) for m in loaded.model.modules() if isinstance(m, nn.Linear)} == {nn.Linear}
+    with eager_attention(loaded.model):  # whatever the attention is: their products have rules for every derivative
+        assert {type(m) for m in loaded.model.modules() if isinstance(m, nn.Linear)} == {OneDnnLinear}
     assert {type(m) for m in loaded.model.modules() if isinstance(m, nn.Linear)} == {OneDnnLinear}
+
+
+# --------------------------------------------------------------------------- forward-mode differentiation
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("moved", [("x",), ("weight",), ("x", "weight"), ("x", "weight", "bias")])
+def test_derivatives_along_directions(bias: bool, moved: tuple[str, ...]) -> None:
+    """``dx W^T + x dW^T + db``, in float64 by hand; through a module, as `tangent_pass` goes."""
+    moved = tuple(name for name in moved if bias or name != "bias")
+    module = nn.Linear(16, 12, bias=bias)
+    x = torch.randn(2, 5, 16)
+    assert use_fast_products(module, torch.device("cpu")) == "onednn" and type(module) is OneDnnLinear
+    values = {"x": x, "weight": module.weight.detach()} | ({"bias": module.bias.detach()} if bias else {})
+    along = {
+        name: torch.randn_like(value) if name in moved else torch.zeros_like(value) for name, value in values.items()
+    }
+
+    def product(at: dict[str, torch.Tensor]) -> torch.Tensor:
+        kept = {name: value for name, value in {**values, **at}.items() if name != "x"}
+        found: torch.Tensor = torch.func.functional_call(module, kept, ({**values, **at}["x"],))
+        return found
+
+    with torch.no_grad():
+        value, tangent = torch.func.jvp(
+            product, ({name: values[name] for name in moved},), ({name: along[name] for name in moved},)
+        )
+    exact = {name: tensor.double() for name, tensor in values.items()}
+    expected = along["x"].double() @ exact["weight"].T + exact["x"] @ along["weight"].double().T
+    if bias:
+        expected = expected + along["bias"].double()
+    assert torch.allclose(tangent.double(), expected, atol=1e-5)
+    plain = exact["x"] @ exact["weight"].T + (exact["bias"] if bias else 0.0)
+    assert torch.allclose(value.double(), plain, atol=1e-5)

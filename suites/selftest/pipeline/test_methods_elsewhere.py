@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from editverdict.pipeline.matrix import cases_of
 from editverdict.pipeline.runs import methods_elsewhere
 from editverdict.pipeline.setup import load_library
+from editverdict.schema.errors import SpecError
+from editverdict.schema.specs import ProfileSpec
 from suites.selftest.pipeline.sessions import ROOT
 
 LIBRARY = load_library([ROOT / "specs"])
@@ -29,3 +37,37 @@ def test_a_profile_that_has_all_methods_names_no_other() -> None:
 
 def test_methods_on_other_models_do_not_count() -> None:
     assert methods_elsewhere(LIBRARY, LIBRARY.profiles["smoke"]) == {}
+
+
+# --------------------------------------------------------------------------- methods for some claims only
+def test_a_method_for_some_claims_has_cases_of_those_alone() -> None:
+    laptop = LIBRARY.profiles["laptop"]
+    profile = laptop.model_copy(update={"methods": ("ROME",), "methods_for": {"GRACE": ("rq1-far-from-perfect",)}})
+    found = {
+        claim: [case.method for case in cases_of(LIBRARY, profile, LIBRARY.claims[claim])]
+        for claim in ("rq1-far-from-perfect", "smallpert-norm")
+    }
+    # GRACE keeps text: the claim is about parameter methods, and names decide nothing about kinds.
+    assert found == {"rq1-far-from-perfect": ["ROME"], "smallpert-norm": ["ROME"]}
+    profile = profile.model_copy(update={"methods_for": {"MEMIT": ("rq1-far-from-perfect",)}})
+    assert [case.method for case in cases_of(LIBRARY, profile, LIBRARY.claims["rq1-far-from-perfect"])] == [
+        "ROME",
+        "MEMIT",
+    ]
+    assert [case.method for case in cases_of(LIBRARY, profile, LIBRARY.claims["smallpert-norm"])] == ["ROME"]
+    assert profile.all_methods == ("ROME", "MEMIT")
+
+
+def test_a_method_stands_in_one_of_the_two_lists() -> None:
+    twice = {**LIBRARY.profiles["laptop"].model_dump(), "methods_for": {"ROME": ("smallpert-norm",)}}
+    with pytest.raises(ValidationError, match="names ROME, which stands under methods, too"):
+        ProfileSpec.model_validate(twice)
+
+
+def test_an_unknown_claim_of_a_method_is_found_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    text = (ROOT / "specs" / "profiles" / "smoke.yaml").read_text()
+    file.write_text(text.replace("id: smoke", "id: mine") + "    methods_for: {MEMIT: [smallpert-nrom]}\n")
+    with pytest.raises(SpecError, match=r"mine\.yaml:.*smallpert-nrom") as caught:
+        load_library([ROOT / "specs", tmp_path])
+    assert "did you mean 'smallpert-norm'" in str(caught.value)

@@ -65,7 +65,7 @@ def relabelled(table: Table, seed: int) -> Table:
 
 def _methods(trial: Trial, case: Case) -> list[str]:
     """The profile's parameter methods whose states are weight deltas, as the claim about the drop has them."""
-    parameter = [m for m in trial.profile.methods if trial.library.methods[m].kind == "parameter"]
+    parameter = [m for m in trial.profile.methods_of(case.claim.id) if trial.library.methods[m].kind == "parameter"]
     found = [m for m in parameter if not editor_of(trial, m, case.model).answers_itself]
     algorithms = {trial.library.methods[m].editor for m in found}
     if len(algorithms) < LEAST:

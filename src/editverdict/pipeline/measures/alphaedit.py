@@ -21,7 +21,7 @@ OUTSIDE = "easyedit:AlphaEdit"
 
 
 def _needs(trial: Trial, case: Case, *methods: str) -> None:
-    if lacking := [name for name in methods if name not in trial.profile.methods]:
+    if lacking := [name for name in methods if name not in trial.profile.methods_of(case.claim.id)]:
         raise NotHere(f"compares {case.method} with {' and '.join(lacking)}, which the profile does not have")
 
 

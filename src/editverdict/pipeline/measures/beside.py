@@ -26,7 +26,7 @@ def calmer_than_others(trial: Trial, case: Case) -> Measurement:
     """log10 of the smaller median R_k of MEMIT and ROME over the method's, after the chain, per chain (B.5.1)."""
     method, length = method_of(case), chain_length(trial, case)
     others = list(LATE)
-    if lacking := [name for name in others if name not in trial.profile.methods]:
+    if lacking := [name for name in others if name not in trial.profile.methods_of(case.claim.id)]:
         raise NotHere(f"compares {method} with {' and '.join(LATE)}, and the profile lacks {' and '.join(lacking)}")
     cases = {name: Case(case.claim, case.model, name, case.dataset) for name in (method, *others)}
     shared = set.intersection(*(set(reach(trial, one).layers) for one in cases.values()))
@@ -101,7 +101,7 @@ ROME = "ROME"
 @measure("steadier_than_rome")
 def steadier_than_rome(trial: Trial, case: Case) -> Measurement:
     """Cosine of the largest principal angle at k = 10, the method's minus ROME's, same chains (Tables 13-18)."""
-    if ROME not in trial.profile.methods:
+    if ROME not in trial.profile.methods_of(case.claim.id):
         raise NotHere(f"compares {case.method} with {ROME}, and the profile does not have it")
     method, length = method_of(case), long_enough(trial, case)
     other = Case(case.claim, case.model, ROME, case.dataset)

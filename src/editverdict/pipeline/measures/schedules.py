@@ -129,7 +129,7 @@ FIRST_TO_LAST = ("MEND", "ROME", "MEMIT", "AlphaEdit")
 
 def _pairs(trial: Trial, case: Case, reached: int) -> list[tuple[str, str]]:
     """(earlier, later) of the profile's methods, where the earlier one's horizon is reached by our chains."""
-    there = [name for name in FIRST_TO_LAST if name in trial.profile.methods]
+    there = [name for name in FIRST_TO_LAST if name in trial.profile.methods_of(case.claim.id)]
     toy = trial.library.models[case.model].weights == "random"
     horizons = {name: trial.library.methods[name].horizon for name in there}
     known = [name for name in there if horizons[name] is not None and (toy or int(horizons[name] or 0) <= reached)]

@@ -31,9 +31,9 @@ Parts = dict[str, list[float]]
 
 
 # --------------------------------------------------------------------------- both at once
-def _compared(trial: Trial) -> list[str]:
+def _compared(trial: Trial, case: Case) -> list[str]:
     """The profile's methods that a Pareto front is made of."""
-    kinds = {m: trial.library.methods[m].kind for m in trial.profile.methods}
+    kinds = {m: trial.library.methods[m].kind for m in trial.profile.methods_of(case.claim.id)}
     found = [m for m, kind in kinds.items() if kind in ("parameter", "external-memory")]
     lacking = {"parameter", "external-memory"} - {kinds[m] for m in found}
     if lacking:
@@ -70,7 +70,7 @@ def regret(latencies: Parts, edits: Parts) -> tuple[list[float], list[str]]:
 @measure("both_axes_regret")
 def both_axes_regret(trial: Trial, case: Case) -> Measurement:
     """Distance of the best method from no added latency at the shortest edit time, per query and edit."""
-    methods, length = _compared(trial), chain_length(trial, case)
+    methods, length = _compared(trial, case), chain_length(trial, case)
     dataset = str(case.dataset)
     if METHOD in methods:
         scr_settings(trial, case.model)

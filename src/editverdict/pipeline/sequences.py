@@ -1,0 +1,129 @@
+"""What methods keep of their edits as a sequence grows: scores over chains at each T, and method against method.
+
+No claim is judged here. Claims say whether a loss is there at one T; this table shows it along the way (the paper's
+Table 37, there for one sequence per method), over disjoint chains, with intervals whose unit is the chain.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Any
+
+from scipy import stats
+
+from editverdict.evaluation.dimensions import Scores
+from editverdict.inference.corrections import holm
+from editverdict.inference.intervals import Estimate, t_interval
+from editverdict.pipeline.methods_table import known_failures, worker_trial
+from editverdict.pipeline.trajectories import Trajectory, trajectory_of
+from editverdict.pipeline.trial import Trial
+
+SCORES = ("rel", "gen", "loc", "loc_eq4", "port", "avg")
+COMPARED = ("rel", "gen", "loc", "port", "avg")
+"""What is tested; Eq. 4's locality stands beside and would count twice."""
+
+Values = dict[str, dict[int, list[Scores]]]
+"""Method -> T -> the scores of each chain."""
+
+
+def measure(trial: Trial, model_id: str, dataset_id: str, method: str) -> dict[int, list[Scores]]:
+    """A method's scores at each T of the schedule that every chain reaches: one entry per chain, in their order."""
+    along: Trajectory = trajectory_of(trial, model_id, method, dataset_id)
+    # From the end: the chains are then made in one go, all of them side by side, and not once per T.
+    return {t: along.scores(t)[t] for t in sorted(along.schedule, reverse=True)}
+
+
+def _units(scores: Sequence[Scores], name: str) -> list[float] | None:
+    """One number per chain; None where some chain has no question of the dimension."""
+    found = [getattr(one, name) for one in scores]
+    return None if any(value is None for value in found) else [float(value) for value in found]
+
+
+def _shown(estimate: Estimate) -> dict[str, Any]:
+    return {"value": estimate.value, "interval": list(estimate.interval) if estimate.interval else None}
+
+
+def lines_of(values: Values) -> list[dict[str, Any]]:
+    """One line per method and T: mean over chains and 99% interval of every score, and the chains' own values."""
+    lines = []
+    for method, by_t in values.items():
+        for t in sorted(by_t):
+            line: dict[str, Any] = {"method": method, "edits": t, "chains": len(by_t[t])}
+            for name in SCORES:
+                units = _units(by_t[t], name)
+                line[name] = None if units is None else {**_shown(t_interval(units)), "units": units}
+            lines.append(line)
+    return lines
+
+
+def comparisons_of(values: Values) -> list[dict[str, Any]]:
+    """Every pair of methods at each T both have, dimension by dimension: mean difference over the same chains.
+
+    A paired t test over chains (facts of one chain share a state, so they are no units), Holm over the whole table.
+    Where all chains differ by the same there is nothing to test and no p value: at T = 1 often so.
+
+    Returns
+    -------
+    list of dict
+        ``first``, ``second``, ``edits``, ``score``, ``difference`` (first minus second), ``interval`` (99%), ``p`` and
+        ``p_holm`` (None where no test could be made).
+    """
+    found: list[dict[str, Any]] = []
+    for first, second in combinations(values, 2):
+        for t in sorted(set(values[first]) & set(values[second])):
+            for name in COMPARED:
+                one, other = _units(values[first][t], name), _units(values[second][t], name)
+                if one is None or other is None:
+                    continue
+                gaps = [a - b for a, b in zip(one, other, strict=True)]
+                p = float(stats.ttest_1samp(gaps, 0.0).pvalue) if len(set(gaps)) > 1 else None
+                shown = _shown(t_interval(gaps)) if len(gaps) > 1 else {"value": gaps[0], "interval": None}
+                found.append(
+                    {"first": first, "second": second, "edits": t, "score": name, "difference": shown["value"],
+                     "interval": shown["interval"], "p": p, "p_holm": None}
+                )  # fmt: skip
+    tested = [row for row in found if row["p"] is not None]
+    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = adjusted
+    return found
+
+
+def _work(make: Callable[[], Trial], model_id: str, dataset_id: str, method: str) -> tuple[str, str | None]:
+    """Make what a method's lines stand on; they are read from the store afterwards."""
+    trial = worker_trial(make, method)
+    return method, known_failures(lambda: measure(trial, model_id, dataset_id, method))
+
+
+def table(
+    trial: Trial, make: Callable[[], Trial], workers: int, say: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, str]]:
+    """Lines, comparisons, and what went wrong with the methods that are missing; what is stored is not made again.
+
+    Parameters
+    ----------
+    trial
+        For reading; its profile names model, data, methods, chains and schedule.
+    make
+        How a worker process makes the same trial (it must be picklable).
+    workers
+        Processes; each takes a method at a time.
+    say
+        Where progress goes.
+    """
+    (model_id,), (dataset_id,) = trial.profile.models[:1], trial.profile.datasets[:1]
+    methods, failed = list(trial.profile.all_methods), dict[str, str]()
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = [pool.submit(_work, make, model_id, dataset_id, method) for method in methods]
+        for done, job in enumerate(concurrent.futures.as_completed(jobs), start=1):
+            method, error = job.result()
+            say(f"{done} of {len(methods)}: {method}" + (f" failed: {error}" if error else ""))
+            if error:
+                failed[method] = error
+    values = {m: measure(trial, model_id, dataset_id, m) for m in methods if m not in failed}
+    return lines_of(values), comparisons_of(values), failed
