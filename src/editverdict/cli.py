@@ -115,6 +115,7 @@ def report(run_dir: Path) -> None:
 def _report(run_dir: Path) -> int:
     """Write everything, print the claim table and ONE path; 1 if a planned case has no row or is broken."""
     from editverdict import bundle
+    from editverdict.pipeline.contests import refresh_contests
     from editverdict.reporting.build import build_report
     from editverdict.reporting.cards import write_cards
     from editverdict.reporting.export import write_exports
@@ -123,6 +124,7 @@ def _report(run_dir: Path) -> int:
     from editverdict.reporting.terminal import run_report
 
     run = load_run(run_dir)
+    refresh_contests(run_dir, run.rows, run.manifest.get("methods") or ())
     write_cards(run_dir, run.rows)
     write_exports(run_dir)
     beside = write_paper_tables(run_dir, bundle.root() / "specs" / "paper")

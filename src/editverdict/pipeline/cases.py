@@ -9,7 +9,7 @@ import platform
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
@@ -41,6 +41,8 @@ class Judged:
 
     row: Row
     pictures: list[dict[str, Any]]
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    """What methods' states came to fact by fact, for the table of methods against each other."""
 
 
 def region_of(claim: ClaimSpec) -> Region:
@@ -70,7 +72,7 @@ def judge_case(trial: Trial, case: Case) -> Judged:
         "worker": str(trial.worker),
         "peak_memory_mib": peak_memory_mib(),
     }
-    return Judged(judged.row.model_copy(update=spent), judged.pictures)
+    return Judged(judged.row.model_copy(update=spent), judged.pictures, judged.facts)
 
 
 def peak_memory_mib() -> float:
@@ -166,7 +168,7 @@ def _judged(trial: Trial, case: Case) -> Judged:
             "hashes": {**row.hashes, **_hashes(trial, case, made)},
         }
     )
-    return Judged(row, made.pictures)
+    return Judged(row, made.pictures, [one for one in made.facts if one])
 
 
 def _measured(trial: Trial, case: Case) -> Measurement:

@@ -2,18 +2,66 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from editverdict.data.records import EditRecord
 from editverdict.evaluation.dimensions import Locality, per_edit_scores, require_one_score_id
-from editverdict.evaluation.questions import Dimension
+from editverdict.evaluation.questions import DIMENSIONS, Dimension
 from editverdict.inference.comparisons import Outcomes
 
 
 def subjects_of(records: Sequence[EditRecord]) -> dict[str, str]:
     """Edit id -> subject, the cluster of paired comparisons."""
     return {record.id: record.subject for record in records}
+
+
+def facts_kept(
+    method: str, schedule: str, chains: Sequence[Sequence[EditRecord]], answered: Sequence[Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """What a method's states came to, fact by fact: what a case keeps for the table of methods against each other.
+
+    Parameters
+    ----------
+    method : str
+        Its id.
+    schedule : str
+        ``single``, or ``after N``.
+    chains : sequence of sequence of EditRecord
+        The edits.
+    answered : sequence of sequence of mapping
+        Judged answer rows, chain by chain.
+
+    Returns
+    -------
+    dict
+        ``facts``: [edit, subject, chain, {dimension: score}]; ``questions``: dimension -> {question: right}. Ids and
+        numbers only. Empty where answers carry no score id, so that nothing could say what they may be compared with.
+
+    Raises
+    ------
+    ProtocolMismatch
+        The rows carry different protocol or judge ids.
+    """
+    rows = [dict(row) for own in answered for row in own]
+    score_id = require_one_score_id(rows, f"answers under {method}")
+    if score_id is None:
+        return {}
+    scores = per_edit_scores(rows)
+    facts = [
+        [record.id, record.subject, number, own]
+        for number, chain in enumerate(chains)
+        for record in chain
+        if record.id in scores
+        and (own := {d: v for d in DIMENSIONS if (v := getattr(scores[record.id], d)) is not None})
+    ]
+    questions: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["correct"] is not None:
+            name = hashlib.sha256(f"{row['kind']}|{row['prompt']}".encode()).hexdigest()[:12]
+            questions.setdefault(row["dimension"], {})[f"{row['edit_id']}|{name}"] = float(row["correct"])
+    return {"method": method, "schedule": schedule, "score_id": score_id, "facts": facts, "questions": questions}
 
 
 def fact_outcomes(

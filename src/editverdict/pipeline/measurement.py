@@ -60,6 +60,8 @@ class Measurement:
     """Granularity of one unit's value, for comparators."""
     recipes: list[str] = field(default_factory=list)
     """Keys of the artifacts that the numbers come from."""
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    """What methods' states came to fact by fact (`pipeline.comparing.facts_kept`)."""
 
 
 class Unmeasurable(Exception):

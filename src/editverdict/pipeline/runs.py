@@ -21,6 +21,7 @@ from editverdict.inference.claims import claim_verdict, generality_of
 from editverdict.inference.results import append_row, merge_rows
 from editverdict.inference.rows import ClaimVerdict, Row
 from editverdict.pipeline.cases import Judged
+from editverdict.pipeline.contests import refresh_contests, write_facts
 from editverdict.pipeline.matrix import cases_of, planned_claims
 from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.surveys import surveys
@@ -89,7 +90,7 @@ STAGES = {
 
 
 def record(run_dir: Path, case: Case, judged: Judged) -> Row:
-    """Write a case's evidence, then its row, synced to disk; the row names the evidence file."""
+    """Write a case's evidence and facts, then its row, synced to disk; the row names the evidence file."""
     row = judged.row
     if judged.pictures:
         file = run_dir / "evidence" / f"{case.slug}.json"
@@ -101,6 +102,7 @@ def record(run_dir: Path, case: Case, judged: Judged) -> Row:
         draft.write_text(text)
         draft.replace(file)
         row = row.model_copy(update={"evidence": f"evidence/{case.slug}.json"})
+    write_facts(run_dir, case.slug, row, judged.facts)
     append_row(run_dir / "results.jsonl", row)
     return row
 
@@ -278,7 +280,7 @@ def _generality(rows: Sequence[Row], population: str) -> str:
 def finish(
     trial: Trial, folder: Path, suites: Sequence[str], seconds: float | None
 ) -> tuple[list[Row], list[ClaimVerdict]]:
-    """Judge the claims and write claims.json and manifest.json of a run folder."""
+    """Judge the claims and write claims.json, manifest.json and comparisons.json of a run folder."""
     if trial.run_dir is None:
         raise ValueError("a trial without a run folder has nothing to finish")
     results = trial.run_dir / "results.jsonl"
@@ -286,4 +288,5 @@ def finish(
     claims = judge_claims(trial, rows, suites)
     (trial.run_dir / "claims.json").write_text(json.dumps([c.model_dump(mode="json") for c in claims], indent=1))
     (trial.run_dir / "manifest.json").write_text(json.dumps(manifest(trial, folder, seconds, rows), indent=1))
+    refresh_contests(trial.run_dir, rows, trial.profile.methods)
     return rows, claims

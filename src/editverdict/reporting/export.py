@@ -12,6 +12,7 @@ from typing import Any
 from editverdict.inference.replication import closest
 from editverdict.inference.rows import ClaimVerdict, Row
 from editverdict.reporting.beside import NO_NUMBER
+from editverdict.reporting.contests import contests_csv
 from editverdict.reporting.files import write_text
 from editverdict.reporting.findings import findings_markdown
 from editverdict.reporting.formatting import LOOKS, MISSING, control_tally, interval, number, origin
@@ -133,7 +134,7 @@ def claims_latex(claims: Sequence[ClaimVerdict], rows: Sequence[Row]) -> str:
 
 
 def write_exports(run_dir: Path) -> list[Path]:
-    """Write ``claims.csv``, ``cases.csv``, ``claims.tex`` and ``findings.md`` into the run folder.
+    """Write ``claims.csv``, ``cases.csv``, ``claims.tex``, ``findings.md`` and, if there are any, ``comparisons.csv``.
 
     Raises
     ------
@@ -145,8 +146,10 @@ def write_exports(run_dir: Path) -> list[Path]:
         "claims.csv": claims_csv(run.claims),
         "cases.csv": cases_csv(run.rows),
         "claims.tex": claims_latex(run.claims, run.rows),
-        "findings.md": findings_markdown(run.claims, run.rows, run.manifest, run.ledger),
+        "findings.md": findings_markdown(run.claims, run.rows, run.manifest, run.ledger, run.contests),
     }
+    if run.contests:
+        contents["comparisons.csv"] = contests_csv(run.contests)
     for name, content in contents.items():
         write_text(run_dir / name, content)
     return [run_dir / name for name in contents]

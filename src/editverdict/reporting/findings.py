@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from editverdict.inference.contests import Contest
 from editverdict.inference.rows import ClaimVerdict, Row
 from editverdict.ledger.records import CaseRecord
 from editverdict.reporting.beside import paper_text, replication_text
+from editverdict.reporting.contests import contests_markdown
 from editverdict.reporting.formatting import headline, number
 from editverdict.reporting.ledger_claims import ClaimTables, by_claim
 from editverdict.reporting.ledger_section import ledger_markdown
@@ -89,6 +91,7 @@ def findings_markdown(
     rows: Sequence[Row],
     manifest: Mapping[str, Any],
     ledger: Sequence[CaseRecord] = (),
+    contests: Sequence[Contest] = (),
 ) -> str:
     """The findings of a run.
 
@@ -100,6 +103,8 @@ def findings_markdown(
         What the run stands on; printed at the end.
     ledger
         What the rules over the paper's tables found.
+    contests
+        The run's methods against each other.
 
     Returns
     -------
@@ -114,5 +119,6 @@ def findings_markdown(
             text += [f"## {title} ({len(own)})", "", meaning, ""]
             text += [line for claim in own for line in _claim(claim, rows, states.get(claim.claim))] + [""]
     text += _surveys(manifest)
+    text += contests_markdown(contests, _line)
     text += ledger_markdown(ledger, _line)
     return "\n".join([*text, "## What this stands on", "", *_stands_on(manifest)]) + "\n"

@@ -12,6 +12,8 @@ from editverdict.inference.rows import ClaimVerdict, Row
 from editverdict.reporting.beside import MEANING, replication_brief
 from editverdict.reporting.bullet import bullet
 from editverdict.reporting.cards import flatten
+from editverdict.reporting.contests import TITLE as METHODS
+from editverdict.reporting.contests import contests_html
 from editverdict.reporting.files import write_text
 from editverdict.reporting.formatting import (
     LOOKS,
@@ -93,6 +95,8 @@ def _top(run: Run) -> Html:
     if (run.path / PAPER_TABLES).is_file():
         link = tag("a", "The paper's tables and figures beside this run", href=PAPER_TABLES)
         parts.append(tag("p", link))
+    if run.contests:
+        parts.append(tag("p", tag("a", METHODS, href=f"#{anchor('part', 'methods')}")))
     if run.ledger:
         link = tag("a", TITLE, href=f"#{anchor('part', 'ledger')}")
         parts.append(tag("p", join([link, f": {counts_sentence(run.ledger)}"])))
@@ -237,6 +241,7 @@ def summary_html(run: Run) -> str:
     main = [
         *(_claims_table(run, kind) for kind in dict.fromkeys([*_KINDS, *(c.kind for c in run.claims)])),
         _surveys(run),
+        contests_html(run.contests),
         ledger_html(run.ledger),
         _how_to_read(),
         tag("h2", "The cases"),

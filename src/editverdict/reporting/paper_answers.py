@@ -1,4 +1,4 @@
-"""What a row's scores of answers say in the columns of the paper's tables 3, 29 to 32, 37, 38, 40, 41 and 43.
+"""What a row's scores of answers say in the columns of the paper's tables 3, 29 to 38, 40, 41 and 43.
 
 As in :mod:`editverdict.reporting.paper_rows`: a row that was not measured gives no records, an absent score is None.
 Scores of rows are shares; the paper prints percent, but for Tables 37 and 38.
@@ -57,6 +57,51 @@ def retrieval(row: Row) -> list[Record]:
     return _records(row, {"SCR": _setting(row, "SCR", "sequential")})
 
 
+# ------------------------------------------------------------------------------- Tables 33, 34
+def capability(row: Row) -> list[Record]:
+    """Tables 33 and 34: accuracy of each task and their average, of the unedited model and after the chain."""
+    tasks = {name: t for name, t in mapping_at(row.descriptive, "tasks").items() if mapping_at(t).get("chance")}
+    states = {"unedited": (PRE_EDIT, "0"), str(row.method): (row.method, str(row.descriptive.get("edits")))}
+    made = []
+    for state, (method, n_edits) in states.items():
+        values = {name: _percent(mapping_at(task).get(state)) for name, task in tasks.items()}
+        known = [value for value in values.values() if value is not None]
+        if known:
+            average = sum(known) / len(known) if len(known) == len(values) else None
+            made.append({"method": method, "n_edits": n_edits, **values, "avg": average})
+    return made
+
+
+# ------------------------------------------------------------------------------- Tables 35, 36
+def _events(row: Row, settings: Mapping[str, str]) -> list[Record]:
+    """Portability, locality and their mean in each state; the unedited model belongs to either setting."""
+    made = []
+    for state, setting in settings.items():
+        found = _scores(row, state, ("port", "loc"))
+        if found is None:
+            continue
+        method = {"unedited": PRE_EDIT, "SCR": "SCR"}.get(state, row.method)
+        known = [value for value in found.values() if value is not None]
+        average = sum(known) / 2 if len(known) == 2 else None
+        made.append({"dataset": row.dataset, "setting": setting, "method": method, **found, "avg": average})
+    return made
+
+
+def events_single(row: Row) -> list[Record]:
+    """Table 35."""
+    return _events(row, {"unedited": "either", "single": "single"})
+
+
+def events_sequential(row: Row) -> list[Record]:
+    """Table 36; a comparison with SCR calls the state after the chain the method's."""
+    return _events(row, {"unedited": "either", "sequential": "sequential", "method": "sequential"})
+
+
+def events_retrieval(row: Row) -> list[Record]:
+    """The line of SCR in the same table, out of its comparison with a method."""
+    return _events(row, {"SCR": "sequential"})
+
+
 # ------------------------------------------------------------------------------- Table 37
 def ends_of_chains(row: Row) -> list[Record]:
     """Table 37: single edits (N = 1) and the end of the chains."""
@@ -70,6 +115,15 @@ def ends_of_chains(row: Row) -> list[Record]:
         for state, n in states.items()
         if (found := mapping_at(row.descriptive, "scores", state))
     ]
+
+
+def at_the_horizon(row: Row) -> list[Record]:
+    """Table 37: the end of the long chains that a method's horizon asks for, reliability alone."""
+    length = row.descriptive.get("edits")
+    if row.claim != "rq1-collapse-sequential" or not isinstance(length, int):
+        return []
+    found = mapping_at(row.descriptive, "scores", "sequential")
+    return [{"method": row.method, "metric": "rel", "n_edits": str(length), "value": found.get("rel")}] if found else []
 
 
 def on_the_way(row: Row) -> list[Record]:

@@ -10,9 +10,13 @@ from typing import Any
 
 from editverdict.reporting.cards import code, table, text
 from editverdict.reporting.files import write_text
+from editverdict.reporting.formatting import MISSING
 from editverdict.reporting.html import PAPER_TABLES
-from editverdict.reporting.paper_layout import Grid, grid
-from editverdict.reporting.paper_page import tables_html
+from editverdict.reporting.paper_drawings import figure_svg
+from editverdict.reporting.paper_figures import Figure, figure_rows, paper_figures
+from editverdict.reporting.paper_layout import HEADS, Grid, grid, written
+from editverdict.reporting.paper_nearest import NearCell, NearLine, near_reasons, near_rows
+from editverdict.reporting.paper_page import MORE_FIGURES, tables_html
 from editverdict.reporting.paper_parts import FIGURE_TEXTS, FIGURES, PARTS
 from editverdict.reporting.paper_tables import (
     Beside,
@@ -51,7 +55,24 @@ def _table(found: Beside) -> list[str]:
     parts += ["**The paper**", _grid(grid(number, found.table.records))]
     for block in found.blocks:
         parts += _block(block, grid(number, block.records))
-    return [*parts, missing]
+    return [*parts, *(_near(number, found.near) if found.near and found.blocks else [missing])]
+
+
+def _near(number: int, lines: Sequence[NearLine]) -> list[str]:
+    """Every cell with the paper's in brackets; an empty one with the number of its reason."""
+    reasons = near_reasons(lines)
+
+    def cell(name: str, one: NearCell) -> str:
+        own = written(number, name, one.ours) if not one.why else f"{MISSING} [{reasons[one.why]}]"
+        return f"{own} ({written(number, name, one.paper) if one.paper else 'not in the paper'})"
+
+    heads = [HEADS.get(name, name) for name in (*lines[0].names, *lines[0].cells)] + ["the paper's setting"]
+    rows = [
+        [*line.names.values(), *(cell(name, one) for name, one in line.cells.items()), line.setting] for line in lines
+    ]
+    made = table([text(head) for head in heads], [[text(cell) for cell in row] for row in rows])
+    title = "**Cell by cell**: this run (the paper at its nearest setting)"
+    return [title, made, "\n".join(f"{place}. {text(reason)}" for reason, place in reasons.items())]
 
 
 def _figure(found: Figures, number: int) -> list[str]:
@@ -63,7 +84,18 @@ def _figure(found: Figures, number: int) -> list[str]:
     return [*parts, missing]
 
 
-def tables_markdown(run: Run, tables: Sequence[Beside], drawn: Figures) -> str:
+def _drawn(found: Figure) -> list[str]:
+    """The numbers behind one of Figures 3 to 5 and 7 to 10."""
+    incomparable, missing = _reasons(found.missing, found.not_comparable)
+    parts = [f"### Figure {found.number}", text(found.text), incomparable]
+    rows = [[str(row[name]) for name in ("panel", "source", "curve", "x")] + [f"{row['y']:.4g}"]
+            for row in figure_rows([found])]  # fmt: skip
+    if rows:
+        parts.append(table(["panel", "source", "curve", "x", "y"], [[text(cell) for cell in row] for row in rows]))
+    return [*parts, missing]
+
+
+def tables_markdown(run: Run, tables: Sequence[Beside], drawn: Figures, more: Sequence[Figure] = ()) -> str:
     """All tables and the numbers behind the figures as Markdown."""
     by_number = {found.table.number: found for found in tables}
     parts = ["# The paper's tables and figures beside this run", f"Run {code(run.path.name)}."]
@@ -72,6 +104,8 @@ def tables_markdown(run: Run, tables: Sequence[Beside], drawn: Figures) -> str:
         parts += [f"## {text(part.title)}", text(part.mapping), *shown] if shown else []
     parts += [f"## {text(FIGURES.title)}", text(FIGURES.mapping)]
     parts += [line for number in (2, 6) for line in _figure(drawn, number)]
+    if more:
+        parts += [f"## {text(MORE_FIGURES)}", *(line for one in more for line in _drawn(one))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -84,12 +118,18 @@ def _csv(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     return buffer.getvalue()
 
 
-def _csvs(tables: Sequence[Beside], drawn: Figures) -> dict[str, str]:
+def _csvs(tables: Sequence[Beside], drawn: Figures, more: Sequence[Figure]) -> dict[str, str]:
     made = {
         f"table_{found.table.number:02d}.csv": _csv(*records_csv(found.table.records, found.blocks)) for found in tables
     }
+    for found in tables:
+        if rows := near_rows(found.near):
+            lines = [list(row.values()) for row in rows]
+            made[f"table_{found.table.number:02d}_cells.csv"] = _csv(list(rows[0]), lines)
     if drawn.blocks:
         made["figures.csv"] = _csv(*records_csv((), drawn.blocks))
+    if points := figure_rows(more):
+        made["figures_points.csv"] = _csv(list(points[0]), [list(row.values()) for row in points])
     return made
 
 
@@ -115,10 +155,14 @@ def write_paper_tables(run_dir: Path, paper_dir: Path) -> Path:
     SpecError
         If numbers of the paper are not there.
     """
-    run = load_run(run_dir)
-    tables, drawn = beside_paper(run, read_paper(paper_dir)), figures(run)
-    for name, content in _csvs(tables, drawn).items():
+    run, paper = load_run(run_dir), read_paper(paper_dir)
+    tables, drawn = beside_paper(run, paper), figures(run)
+    more = paper_figures(run, paper, tables)
+    for name, content in _csvs(tables, drawn, more).items():
         write_text(run_dir / FOLDER / name, content)
-    write_text(run_dir / f"{FOLDER}.md", tables_markdown(run, tables, drawn))
-    write_text(run_dir / PAPER_TABLES, tables_html(run, tables, drawn))
+    drawings = {one.number: figure_svg(one) for one in more}
+    for number, drawing in drawings.items():
+        write_text(run_dir / FOLDER / f"figure_{number:02d}.svg", drawing)
+    write_text(run_dir / f"{FOLDER}.md", tables_markdown(run, tables, drawn, more))
+    write_text(run_dir / PAPER_TABLES, tables_html(run, tables, drawn, more, drawings))
     return run_dir / PAPER_TABLES

@@ -40,6 +40,13 @@ HEADS = {
     "match_ratio": "match ratio",
     "exact_match": "exact match",
     "n_edits": "edits",
+    "memory_size": "texts in memory",
+    "top_k": "top-k",
+    "vram_mb": "memory (MB)",
+    "latency_s": "seconds per query",
+    "edit_time": "seconds per edit",
+    "inference_time": "seconds per query",
+    "logp_group": "facts",
 }
 _UNSHOWN = ("model", "stands_for")
 """Columns that stand in the line above a table or in its heads."""

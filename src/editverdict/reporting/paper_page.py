@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from editverdict.inference.rows import Row
 from editverdict.reporting.evidence import AmplificationPicture
 from editverdict.reporting.formatting import MISSING
 from editverdict.reporting.html import page
 from editverdict.reporting.markup import Html, badge, code, fold, join, small, table, tag
-from editverdict.reporting.paper_layout import Grid, grid
+from editverdict.reporting.paper_drawings import figure_svg
+from editverdict.reporting.paper_figures import Figure
+from editverdict.reporting.paper_layout import HEADS, Grid, grid, written
+from editverdict.reporting.paper_nearest import NearCell, NearLine, near_reasons
 from editverdict.reporting.paper_parts import FIGURE_TEXTS, FIGURES, PARTS
 from editverdict.reporting.paper_tables import Beside, Block, Figures, largest_t, stands_on
 from editverdict.reporting.plots import kept_svg, render_svg
@@ -30,11 +33,15 @@ main,header.top,footer{max-width:1400px}
 .side>p,.block p{margin:.15em 0 .45em}
 section.table{margin:0 0 1.9em;scroll-margin-top:12px}
 section.table>p{max-width:110ch;margin:.3em 0 .7em}
+figure.drawn,figure.drawn svg{max-width:960px;width:100%}
+table.near td{vertical-align:top}.near sup{color:var(--muted)}
+ol.missing{margin:.5em 0 0;padding-left:1.6em;font-size:.88rem;color:var(--muted);overflow-wrap:anywhere}
 ul.missing{margin:.5em 0 0;padding-left:1.1em;font-size:.88rem;color:var(--muted);overflow-wrap:anywhere}
 .mapping{max-width:110ch;font-size:.92rem;color:var(--muted);margin:.2em 0 1.1em}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:0 22px}
 """
 
+MORE_FIGURES = "Figures 3 to 5 and 7 to 10: what editing does to answers, and what it costs"
 _LONG = 14
 """Characters of a cell (a correlation with its p) above which a table is set tighter, to stand beside another."""
 
@@ -48,6 +55,27 @@ def _grid(made: Grid) -> Html:
 def _missing(reasons: Sequence[str]) -> Html:
     items = join(tag("li", f"not measured in this run: {reason}") for reason in reasons)
     return tag("ul", items, css="missing") if reasons else Html("")
+
+
+def near_grid(number: int, lines: Sequence[NearLine]) -> Html:
+    """Every cell with the paper's number below it; an empty one with the number of its reason."""
+    if not lines:
+        return Html("")
+    reasons = near_reasons(lines)
+
+    def cell(name: str, one: NearCell) -> Html:
+        own = [written(number, name, one.ours)] if not one.why else [MISSING, tag("sup", reasons[one.why])]
+        beside = f"paper {written(number, name, one.paper)}" if one.paper else "not in the paper"
+        return join([tag("b", join(own)), Html("<br>"), small(beside)])
+
+    names, columns = list(lines[0].names), list(lines[0].cells)
+    cells = [
+        [*line.names.values(), *(cell(n, c) for n, c in line.cells.items()), small(line.setting)] for line in lines
+    ]
+    heads = [HEADS.get(name, name) for name in (*names, *columns)]
+    made = table((*heads, "the paper's setting"), cells, css="near", numeric=range(len(names), len(names + columns)))
+    said = tag("ol", join(tag("li", reason) for reason in reasons), css="missing")
+    return join([made, said if reasons else Html("")])
 
 
 def _not_comparable(reasons: Sequence[str]) -> Html:
@@ -67,17 +95,24 @@ def _block(block: Block, number: int) -> Html:
     return tag("div", join([tag("p", join(head)), about, _grid(grid(number, block.records))]), css="block")
 
 
+def _near(number: int, lines: Sequence[NearLine]) -> Html:
+    title = "Cell by cell: this run, and the paper at its nearest setting"
+    return tag("div", fold(title, near_grid(number, lines), opened=True), css="panel side") if lines else Html("")
+
+
 def _table(found: Beside) -> Html:
     paper, number = found.table, found.table.number
     models = ", ".join(dict.fromkeys(str(r["model"]) for r in paper.records if "model" in r))
     theirs = [tag("h4", "The paper"), tag("p", small(models)) if models else "", _grid(grid(number, paper.records))]
-    ours = [tag("h4", "This run"), *(_block(block, number) for block in found.blocks), _missing(found.missing)]
+    missing = () if found.near and found.blocks else found.missing  # else they stand cell by cell
+    ours = [tag("h4", "This run"), *(_block(block, number) for block in found.blocks), _missing(missing)]
     sides = [tag("div", join(side), css="side panel") for side in (theirs, ours)]
     parts = [
         tag("h3", f"Table {number}"),
         tag("p", join([f"{paper.summary}. ", small(paper.unit)])),
         _not_comparable(found.not_comparable),
         tag("div", join(sides), css="beside"),
+        _near(number, found.near),
     ]
     return tag("section", join(parts), css="table", id=f"table-{number}")
 
@@ -119,8 +154,24 @@ def _figure(run: Run, found: Figures, number: int) -> Html:
     return tag("section", join([*parts, side]), css="table", id=f"figure-{number}")
 
 
+def _drawn_figure(found: Figure, drawing: str) -> Html:
+    """One of Figures 3 to 5 and 7 to 10: its panels, what they stand on, and the paper's numbers nearest to them."""
+    picture = tag("figure", Html(inline(drawing, f"d{found.number}-")), css="drawn")
+    lines = [_row_line(row) for row in found.rows]
+    stand = fold(f"What it stands on: {len(lines)} cases", join(lines)) if lines else Html("")
+    title = f"Cell by cell: Table {found.table} beside this run"
+    parts = [
+        tag("h3", f"Figure {found.number}"),
+        tag("p", found.text),
+        _not_comparable(found.not_comparable),
+        tag("div", join([picture, stand, _missing(found.missing)]), css="side panel"),
+        tag("div", fold(title, near_grid(found.table, found.near)), css="panel side") if found.near else Html(""),
+    ]
+    return tag("section", join(parts), css="table", id=f"figure-{found.number}")
+
+
 # ------------------------------------------------------------------------------- page
-def _contents(tables: Sequence[Beside], drawn: Figures) -> Html:
+def _contents(tables: Sequence[Beside], drawn: Figures, more: Sequence[Figure]) -> Html:
     """Every table with what stands beside it, as a table of links."""
 
     def line(kind: str, number: int, about: str, blocks: Sequence[Block]) -> tuple[Html, str, str]:
@@ -129,6 +180,10 @@ def _contents(tables: Sequence[Beside], drawn: Figures) -> Html:
 
     lines = [line("Table", t.table.number, t.table.summary, t.blocks) for t in tables]
     lines += [line("Figure", number, FIGURES.title.partition(": ")[2], drawn.blocks) for number in (2, 6)]
+    for one in more:
+        subjects = "; ".join(dict.fromkeys(row.stands_on or row.case for row in one.rows))
+        link = tag("a", f"Figure {one.number}", href=f"#figure-{one.number}")
+        lines.append((link, one.text.partition(". ")[0], subjects or "not measured in this run"))
     made = table(("paper", "what it shows", "beside it"), lines)
     return tag("div", made, css="panel scroll contents")
 
@@ -142,8 +197,15 @@ def _notes(run: Run) -> Html:
     return tag("div", join(tag("p", note) for note in notes), css="notes", role="note")
 
 
-def tables_html(run: Run, tables: Sequence[Beside], drawn: Figures) -> str:
-    """The page as text."""
+def tables_html(
+    run: Run,
+    tables: Sequence[Beside],
+    drawn: Figures,
+    more: Sequence[Figure] = (),
+    drawings: Mapping[int, str] | None = None,
+) -> str:
+    """The page as text; ``more`` are the figures that are drawn of rows, ``drawings`` their SVG by number."""
+    made = drawings or {one.number: figure_svg(one) for one in more}
     by_number = {found.table.number: found for found in tables}
     top = [
         tag("p", join(["editverdict · ", tag("a", "summary of the run", href="summary.html")]), css="kicker"),
@@ -151,13 +213,15 @@ def tables_html(run: Run, tables: Sequence[Beside], drawn: Figures) -> str:
         tag("p", f"run {run.path.name} · profile {run.manifest.get('profile', MISSING)}", css="kicker"),
         _notes(run),
     ]
-    main = [_contents(tables, drawn)]
+    main = [_contents(tables, drawn, more)]
     for part in PARTS:
         shown = [_table(by_number[number]) for number in part.tables if number in by_number]
         if shown:
             main += [tag("h2", part.title), tag("p", part.mapping, css="mapping"), *shown]
     main += [tag("h2", FIGURES.title), tag("p", FIGURES.mapping, css="mapping")]
     main += [_figure(run, drawn, number) for number in (2, 6)]
+    if more:
+        main += [tag("h2", MORE_FIGURES), *(_drawn_figure(one, made[one.number]) for one in more)]
     footer = tag("footer", "Drawn from results.jsonl, the evidence files and the paper's printed numbers.")
     body = join([tag("header", join(top), css="top"), tag("main", join(main)), footer])
     return page("editverdict: the paper's tables beside this run", body, _STYLE)

@@ -30,6 +30,17 @@ _ANSWERS = (
     "Scores are of the questions about all edits of a chain, in the paper's unit, over all chains; the paper lets a "
     "language model judge answers, and its sequences are of 100 to 1,301 edits."
 )
+_TASKS = (
+    "Accuracy in percent, mean over chains; the average is over the tasks of a suite that have a right choice. The "
+    "tasks are those of the profile's suite, so that of the paper's columns only the average has a counterpart; what "
+    "guessing scores is not taken off, as in the paper."
+)
+_OTHER_TASKS = "the profile's suite has other tasks, whose scores stand above; the average alone has a counterpart"
+_EVENTS = (
+    "Percent of questions about events, over all chains; the average is that of portability and locality, as printed. "
+    "The paper lets a language model judge answers."
+)
+_CORRELATED = ("corr-rome-negative", "corr-memit-negative", "corr-alphaedit-weak")
 _DROPS = ("rq1-drop-single-to-seq", "scr-dominates-avg")
 
 
@@ -48,6 +59,12 @@ class Part:
     """The tables are about one method each."""
     together: bool = False
     """The methods of one model and dataset stand in one table, side by side."""
+    cell_by_cell: bool = False
+    """Every cell stands beside the paper's at its nearest setting, and an empty one says why."""
+    needs: str = ""
+    """What a run must have for it to be measured at all, where that is not plain from its methods."""
+    no_column: str = "its row has no such number"
+    """Why a line that has numbers has none in some of the paper's columns."""
 
 
 PARTS = (
@@ -139,6 +156,7 @@ PARTS = (
         (("", answers_of.both_settings), ("retrieval, same chains", answers_of.retrieval)),
         f"{_ANSWERS} SCR's single edits are not asked here.",
         together=True,
+        cell_by_cell=True,
     ),
     Part(
         (29, 30),
@@ -147,17 +165,60 @@ PARTS = (
         (("", answers_of.sequential), ("retrieval, same chains", answers_of.retrieval)),
         _ANSWERS,
         together=True,
+        cell_by_cell=True,
+    ),
+    Part(
+        (33,),
+        "Capability: tasks to be worked out",
+        ("rq2-capability-10edits", "rq2-capability-100edits", "rq2-capability-100edits-alphaedit"),
+        (("", answers_of.capability),),
+        _TASKS,
+        together=True,
+        cell_by_cell=True,
+        no_column=_OTHER_TASKS,
+    ),
+    Part(
+        (34,),
+        "Capability: knowledge and language",
+        ("rq2-broader-tasks",),
+        (("", answers_of.capability),),
+        _TASKS,
+        together=True,
+        cell_by_cell=True,
+        no_column=_OTHER_TASKS,
+    ),
+    Part(
+        (35,),
+        "Events: single edits",
+        ("rq3-single-unsatisfactory", "rq3-sequential-breakdown"),
+        (("", answers_of.events_single),),
+        _EVENTS,
+        together=True,
+        cell_by_cell=True,
+        needs="claims on events need a dataset of events (ELKEN) in the profile",
+    ),
+    Part(
+        (36,),
+        "Events: after the sequence",
+        ("rq3-sequential-breakdown", "rq3-scr-best"),
+        (("", answers_of.events_sequential), ("retrieval, same chains", answers_of.events_retrieval)),
+        _EVENTS,
+        together=True,
+        cell_by_cell=True,
+        needs="claims on events need a dataset of events (ELKEN) in the profile",
     ),
     Part(
         (37,),
         "Editing: along the sequence",
-        ("rq1-drop-single-to-seq", "corr-rome-negative", "corr-memit-negative", "corr-alphaedit-weak"),
+        ("rq1-drop-single-to-seq", "rq1-collapse-sequential", *_CORRELATED),
         (
             ("single edits and the end of the chains", answers_of.ends_of_chains),
             ("on the way, where chains are asked there", answers_of.on_the_way),
+            ("at the method's horizon, reliability alone", answers_of.at_the_horizon),
         ),
         f"{_ANSWERS} N = 1 is each edit alone, averaged.",
         together=True,
+        cell_by_cell=True,
     ),
     Part(
         (38,),
@@ -167,6 +228,18 @@ PARTS = (
         f"{_ANSWERS} Each chain is split at its median of log P(old object) in the unedited model; the paper states "
         "neither whose log probability nor the split.",
         together=True,
+        cell_by_cell=True,
+    ),
+    Part(
+        (40,),
+        "Token-level locality",
+        ("tok-preedit-100", "tok-param-low", "tok-wise-strong", "tok-grace-100", "tok-scr-competitive"),
+        (("", answers_of.tokens_kept), ("retrieval, same chains", answers_of.tokens_kept_by_retrieval)),
+        "Free answers to locality questions before and after, token by token, the end of an answer included: same "
+        "token at the same place, of the longer answer; and all of it. The paper gives no formula, and neither model, "
+        "data nor length of its sequences and answers; our sequences are the chains of this run.",
+        together=True,
+        cell_by_cell=True,
     ),
     Part(
         (40,),
@@ -184,6 +257,8 @@ PARTS = (
         ("alpha-single-vs-seq-tradeoff",),
         (("", answers_of.by_l2),),
         _ANSWERS,
+        cell_by_cell=True,
+        needs="it is about AlphaEdit under two weights of L2, which are methods of profile overnight",
     ),
     Part(
         (43,),
@@ -192,6 +267,7 @@ PARTS = (
         (("", answers_of.with_memory),),
         _ANSWERS,
         together=True,
+        cell_by_cell=True,
     ),
     Part(
         (42,),
@@ -201,6 +277,7 @@ PARTS = (
         "Edit and inference time in seconds of our machine, medians; scores over all chains. Seconds of two machines "
         "say nothing beside each other: compare within a side.",
         together=True,
+        cell_by_cell=True,
     ),
     Part(
         (44,),
@@ -208,6 +285,7 @@ PARTS = (
         ("sens-vram-flat",),
         (("", costs_of.memory_in_use),),
         "Largest memory during a query, median: on a CPU the resident size of the process, which is no video memory.",
+        cell_by_cell=True,
     ),
     Part(
         (45,),
@@ -216,6 +294,7 @@ PARTS = (
         (("", costs_of.latency),),
         "Seconds of our machine per query of exactly 50 new tokens, median. Seconds of two machines say nothing beside "
         "each other: compare within a side.",
+        cell_by_cell=True,
     ),
     Part(
         (46,),
@@ -224,6 +303,7 @@ PARTS = (
         (("", costs_of.scores),),
         "The paper lets a language model judge answers. Top-k is the number of texts that are retrieved, of which the "
         "model confirms at most one.",
+        cell_by_cell=True,
     ),
 )
 FIGURES = Part(

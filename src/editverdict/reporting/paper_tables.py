@@ -14,6 +14,7 @@ from typing import Any
 from editverdict.inference.rows import Row
 from editverdict.ledger.tables import Line, TableSpec, read_ledger
 from editverdict.reporting.formatting import LOOKS
+from editverdict.reporting.paper_nearest import NearLine, nearest_lines
 from editverdict.reporting.paper_parts import FIGURES, PARTS, Part
 from editverdict.reporting.paper_rows import NAMES, Record, notes
 from editverdict.reporting.run import Run
@@ -65,6 +66,10 @@ def read_paper(folder: Path) -> dict[int, PaperTable]:
     }
 
 
+_SEVERAL = 6
+"""Rows of more claims than this are a whole run's."""
+
+
 # ------------------------------------------------------------------------------- our side
 @dataclass(frozen=True)
 class Block:
@@ -92,6 +97,8 @@ class Beside:
     missing: tuple[str, ...]
     """What was not measured, each with its reason."""
     not_comparable: tuple[str, ...]
+    near: tuple[NearLine, ...] = ()
+    """Every cell beside the paper's at its nearest setting, where the part is laid out so."""
 
 
 def stands_on(row: Row) -> str:
@@ -175,7 +182,10 @@ def why_missing(run: Run, part: Part, method: str | None, rows: Sequence[Row]) -
         profile for profile, names in (run.manifest.get("methods_elsewhere") or {}).items() if method in (names or ())
     ]
     has = f"; profile {' and '.join(map(str, elsewhere))} has the method" if method and elsewhere else ""
-    return f"{who}this run has no case of {claim}{' about it' if method else ''}{has}"
+    left = [name for name in run.manifest.get("claims_left_out") or () if name in part.claims]
+    out = f"; profile {run.manifest.get('profile')} leaves {', '.join(left)} out, for want of time" if left else ""
+    needs = f"; {part.needs}" if part.needs else ""
+    return f"{who}this run has no case of {claim}{' about it' if method else ''}{has}{out}{needs}"
 
 
 def _missing(run: Run, part: Part, table: PaperTable, rows: Sequence[Row], blocks: Sequence[Block]) -> list[str]:
@@ -202,8 +212,39 @@ def _beside(run: Run, table: PaperTable, part: Part, paper_models: set[str]) -> 
         rows = [row for row in rows if any(is_method(row, method) for method in table.methods)]
     blocks = _blocks(table, part, _ordered(rows, table.methods))
     used = [row for block in blocks for row in block.rows]
-    reasons = dict.fromkeys(row.not_comparable for row in used or rows if row.not_comparable)
-    return Beside(table, part, tuple(blocks), tuple(_missing(run, part, table, rows, blocks)), tuple(reasons))
+    # Claims on correlation only lend their scores along chains; what hinders their own comparison is no matter here.
+    own = [row for row in used or rows if "corr-" in part.claims or not row.claim.startswith("corr-")]
+    reasons = dict.fromkeys(row.not_comparable for row in own if row.not_comparable)
+    missing = tuple(_missing(run, part, table, rows, blocks))
+    near = _near(run, table, part, rows, blocks) if part.cell_by_cell else ()
+    if near:
+        reasons |= dict.fromkeys(scope_reasons(own or run.rows))
+    return Beside(table, part, tuple(blocks), missing, tuple(reasons), near)
+
+
+def scope_reasons(rows: Sequence[Row]) -> list[str]:
+    """Why rows extend the paper's setting; of rows that only stand for their run, the fullest reason alone."""
+    said = [row.scope_reason for row in rows if row.scope == "extension" and row.scope_reason]
+    claims = {row.claim for row in rows}
+    return [max(said, key=len)] if said and len(claims) > _SEVERAL else list(dict.fromkeys(said))
+
+
+def _near(
+    run: Run, table: PaperTable, part: Part, rows: Sequence[Row], blocks: Sequence[Block]
+) -> tuple[NearLine, ...]:
+    """Every cell of a table beside the paper's at its nearest setting."""
+    ours = [record for block in blocks for record in block.records]
+
+    def why(method: str | None, absent: bool) -> str:
+        if absent:
+            return why_missing(run, part, method, rows)
+        not_run = [row for row in rows if row.verdict == "not_run" and (method is None or is_method(row, method))]
+        length = (run.manifest.get("sizes") or {}).get("chain_length")
+        chains = f"; its chains have {length} edits" if length else ""
+        said = f"{not_run[0].case}: {not_run[0].reason}" if not_run else "no case of this run measures this setting"
+        return said if not_run else f"{method or 'this table'}: {said}{chains}"
+
+    return tuple(nearest_lines(table.records, ours, why, part.no_column))
 
 
 def beside_paper(run: Run, paper: dict[int, PaperTable]) -> list[Beside]:

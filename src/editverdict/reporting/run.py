@@ -13,8 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from editverdict.inference.contests import Contest
 from editverdict.inference.rows import ClaimVerdict, Row
 from editverdict.ledger.records import FILE, CaseRecord, read_records
+from editverdict.reporting.contests import read_contests
 from editverdict.reporting.evidence import Evidence
 
 
@@ -34,6 +36,8 @@ class Run:
     """What the reader should know about the folder itself, e.g. a line that was cut off."""
     ledger: tuple[CaseRecord, ...] = field(default=())
     """What the rules over the paper's tables found; none if the session held none."""
+    contests: tuple[Contest, ...] = field(default=())
+    """The run's methods against each other; none if its cases kept no facts."""
 
     def cases_of(self, claim: str) -> list[Row]:
         """The rows of one claim, in the order in which they were written."""
@@ -169,7 +173,8 @@ def load_run(run_dir: Path) -> Run:
         raise RunFolderError(f"{run_dir / 'manifest.json'}: expected an object, found {type(manifest).__name__}.")
     claims = _read_claims(run_dir / "claims.json", rows)
     ledger, torn = _read_ledger(run_dir / FILE)
-    return Run(run_dir, tuple(rows), tuple(claims), manifest, (*notes, *torn), ledger)
+    contests, unread = read_contests(run_dir)
+    return Run(run_dir, tuple(rows), tuple(claims), manifest, (*notes, *torn, *unread), ledger, contests)
 
 
 def _read_ledger(path: Path) -> tuple[tuple[CaseRecord, ...], list[str]]:

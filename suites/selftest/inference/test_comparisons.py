@@ -73,6 +73,15 @@ def test_with_one_fact_per_subject_sign_flips_are_mcnemars_test(b: int, c: int) 
     assert sign_flip_p(differences, range(len(differences))) == pytest.approx(mcnemar(first, second).p_exact)
 
 
+def test_sign_flips_of_fractions_are_counted_and_not_drawn() -> None:
+    """Means of a few answers: thirds and halves; no p of draws would be below one in ten thousand."""
+    differences = [1 / 3, -1 / 2, 2 / 3, 1 / 6, 1.0, 1 / 2, -1 / 3]
+    signs = np.array(list(product((-1, 1), repeat=len(differences))))
+    beyond = np.abs(signs @ np.array(differences)) >= abs(sum(differences)) - 1e-12
+    assert sign_flip_p(differences, range(len(differences)), draws=1) == pytest.approx(float(beyond.mean()))
+    assert sign_flip_p([1 / 3] * 60, range(60)) == pytest.approx(2 / 2**60)
+
+
 def test_sign_flips_equal_brute_force_over_clusters() -> None:
     differences, clusters = [1, 1, 0, -1, 1, 1, 1, -1, 0, 1, 1, 1], [0, 0, 0, 1, 2, 2, 3, 3, 4, 5, 5, 5]
     sums = [sum(d for d, c in zip(differences, clusters, strict=True) if c == k) for k in range(6)]
@@ -80,13 +89,13 @@ def test_sign_flips_equal_brute_force_over_clusters() -> None:
     flips = [abs(sum(s * x for s, x in zip(signs, sums, strict=True))) for signs in product((1, -1), repeat=6)]
     expected = sum(flip >= observed for flip in flips) / len(flips)
     assert sign_flip_p(differences, clusters) == pytest.approx(expected)
-    # Shares: the sums are no whole numbers, and random signs must find nearly the same.
-    halves = [d / 2 for d in differences]
-    assert sign_flip_p(halves, clusters, draws=40_000) == pytest.approx(expected, abs=0.01)
+    # Sums with no common denominator: random signs must find nearly the same.
+    odd = [d / math.pi for d in differences]
+    assert sign_flip_p(odd, clusters, draws=40_000) == pytest.approx(expected, abs=0.01)
 
 
 def test_random_flips_never_give_zero_and_repeat() -> None:
-    values = [0.3 + i / 100 for i in range(40)]
+    values = [0.3 + math.sqrt(i) / 100 for i in range(40)]
     p = sign_flip_p(values, range(40), draws=99)
     assert p == 1 / 100 == sign_flip_p(values, range(40), draws=99)
 

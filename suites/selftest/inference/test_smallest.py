@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from editverdict.inference.intervals import replayed, t_interval
+from editverdict.inference.intervals import Shared, replayed, t_interval
 from editverdict.inference.regions import decide
 from editverdict.inference.rows import Region
-from editverdict.inference.smallest import smallest_mean
+from editverdict.inference.smallest import Part, smallest_mean, weakest_part
 
 ABOVE = Region(op=">", threshold=0.0, origin="convention", ref="zero")
 
@@ -53,4 +53,68 @@ def test_wrong_decisions_are_rare(means: tuple[float, ...], wrong: str) -> None:
         drawn = {str(i): (m + 0.1 * rng.normal(size=6)).tolist() for i, m in enumerate(means)}
         count += decide(ABOVE, smallest_mean(drawn).interval) == wrong
     # One-sided alpha .005: 10 of 2,000 are expected at the most.
+    assert count <= 20
+
+
+# --------------------------------------------------------------------------- parts in units of their own
+def part(mean: float, spread: float = 0.1, **more: object) -> Part:
+    return Part(tuple(mean + spread * x for x in (-1.5, -0.9, -0.3, 0.3, 0.9, 1.5)), **more)  # type: ignore[arg-type]
+
+
+def test_the_weakest_part_is_that_of_the_least_t_value_whatever_its_units() -> None:
+    parts = {"percent": part(30.0, 20.0), "shares": part(0.4, 0.01)}
+    found = weakest_part(parts)
+    assert found.note == "weakest: percent" and found.value == pytest.approx(30.0)
+    scaled = weakest_part({"percent": parts["percent"].over(100.0), "shares": parts["shares"]})
+    assert scaled.note == found.note and decide(ABOVE, scaled.interval) == decide(ABOVE, found.interval)
+
+
+def test_support_needs_every_part_and_no_correction() -> None:
+    """Each part alone is just above zero at 99%: so is the joint statement (intersection-union)."""
+    units = part(0.185).units
+    assert decide(ABOVE, t_interval(units).interval) == "supported"
+    corrected = t_interval(units, 1 - 0.01 / 3).interval
+    assert decide(ABOVE, corrected) == "inconclusive"
+    assert decide(ABOVE, weakest_part({n: Part(units) for n in "abc"}).interval) == "supported"
+    weak = weakest_part({"a": Part(units), "b": Part(units), "c": part(0.1)})
+    assert weak.note == "weakest: c" and decide(ABOVE, weak.interval) == "inconclusive"
+
+
+def test_refutation_is_corrected_for_the_choice() -> None:
+    units = part(-0.185).units
+    assert decide(ABOVE, weakest_part({"a": Part(units)}).interval) == "refuted"
+    assert decide(ABOVE, weakest_part({"a": Part(units), "b": part(5.0), "c": part(5.0)}).interval) == "inconclusive"
+    assert decide(ABOVE, weakest_part({"a": part(-0.3), "b": part(5.0), "c": part(5.0)}).interval) == "refuted"
+
+
+def test_a_precise_part_that_fails_is_not_hidden_behind_a_noisy_one() -> None:
+    found = weakest_part({"noisy": part(-0.5, 1.0), "precise": part(-0.4, 0.01)})
+    assert found.note == "weakest: precise" and decide(ABOVE, found.interval) == "refuted"
+
+
+def test_an_error_that_all_units_share_is_in_it_and_the_row_can_be_replayed() -> None:
+    parts = {"a": part(0.3, shared=Shared(0.2, 19)), "b": part(0.9)}
+    found = weakest_part(parts)
+    assert found.note == "weakest: a" and decide(ABOVE, found.interval) == "inconclusive"
+    assert decide(ABOVE, weakest_part(parts | {"a": part(0.3)}).interval) == "supported"
+    again = replayed(found.units, found.value, found.level, found.record())
+    assert again is not None and again.interval == pytest.approx(found.interval)
+
+
+def test_single_units_have_no_interval_and_no_units_are_an_error() -> None:
+    found = weakest_part({"a": Part((0.3,)), "b": Part((0.1,))})
+    assert found.interval is None and found.value == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="parts with units"):
+        weakest_part({"a": Part(())})
+    assert decide(ABOVE, weakest_part({"a": Part((0.0,) * 6), "b": part(1.0)}).interval) == "refuted"
+
+
+@pytest.mark.parametrize(("truth", "wrong"), [((0.0, 1.0, 1.0), "supported"), ((0.01,) * 3, "refuted")])
+def test_wrong_joint_decisions_are_rare(truth: tuple[float, ...], wrong: str) -> None:
+    """Least favourable: one part at zero and the others far above; all parts just above zero."""
+    rng, count = np.random.default_rng(2), 0
+    for _ in range(2000):
+        drawn = {str(i): Part(tuple((m + s * rng.normal(size=6)).tolist())) for i, (m, s) in enumerate(
+            zip(truth, (0.1, 0.2, 0.4), strict=True))}  # fmt: skip
+        count += decide(ABOVE, weakest_part(drawn).interval) == wrong
     assert count <= 20

@@ -23,6 +23,7 @@ from editverdict.pipeline.capability import InForce, own_scores, protocol_id, sc
 from editverdict.pipeline.cases import judge_case
 from editverdict.pipeline.edits import steps
 from editverdict.pipeline.matrix import matrix
+from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.setup import Options, load_library, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.reporting.evidence import Evidence
@@ -119,6 +120,19 @@ def test_a_case_is_measured_with_every_control_in_order(ten: tuple[Row, Any]) ->
     assert again.estimate == 1.0 and again.interval == (1.0, 1.0)
     planted = next(c for c in row.controls if c.name == "planted")
     assert planted.estimate is not None and planted.estimate < 0.5 and planted.n_units == 6
+
+
+def test_the_joint_claim_takes_the_same_shares_of_the_same_states(own: Trial, ten: tuple[Row, Any]) -> None:
+    spec = own.library.claims["rq2-alphaedit-tradeoff"]
+    row = judge_case(own, Case(spec, MODEL, "ROME", "worldfacts")).row
+    assert row.traceback is None, row.traceback
+    left = row.descriptive["reasoning_retained"]
+    assert left["after"] == ten[0].estimate and left["again"] == 1.0
+    assert left["destroyed"] == next(c.estimate for c in ten[0].controls if c.name == "planted")
+    # The toy knows no place, so that it has neither edits nor locality to keep or lose.
+    assert row.verdict == "invalid" and {"headroom-capability", "items-complete"} <= {
+        c.name for c in row.checks if c.ok
+    }
 
 
 def test_the_unedited_model_stands_beside_every_task(ten: tuple[Row, Any]) -> None:

@@ -180,5 +180,14 @@ def test_the_manifest_says_what_was_reused(undisturbed: Session, killed: dict[st
     assert sum(stage["built"] for stage in stages.values()) == len(resumed.keys("built"))
 
 
+def test_facts_and_the_table_of_methods_are_those_of_an_undisturbed_run(
+    undisturbed: Session, killed: dict[str, Session], resumed: Session
+) -> None:
+    facts = [{f.name: f.read_bytes() for f in run.run_dir.glob("facts/*")} for run in (undisturbed, resumed)]
+    assert facts[0] == facts[1] and [name.partition("__")[0] for name in facts[0]] == ["rq1-drop-single-to-seq"]
+    assert resumed.json("comparisons.json") == undisturbed.json("comparisons.json")
+    assert not list(killed["answering"].run_dir.glob("facts/*"))
+
+
 def test_no_draft_of_a_dead_process_is_left(common: Path, resumed: Session) -> None:
     assert list((common / "killed-store" / ".tmp").iterdir()) == []

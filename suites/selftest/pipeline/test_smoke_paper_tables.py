@@ -95,6 +95,19 @@ def test_curves_along_chains_have_one_for_each_t(run: Run) -> None:
     assert len(figures(run).blocks) == 2  # ROME and ROME-identity
 
 
+def test_methods_of_the_run_stand_against_each_other(smoke: Session) -> None:
+    (table,) = load_run(smoke.run_dir).contests
+    pairs = {(line.schedule, line.first, line.second) for line in table.lines}
+    wanted = {("single", "ROME", "ROME-identity"), ("after 3", "ROME", "ROME-identity")}
+    assert pairs >= wanted | {("after 3", "ROME", "SCR"), ("after 3", "ROME-identity", "SCR")}
+    assert not any(line.differs for line in table.lines)  # two chains tell nothing
+    score = row_of(load_run(smoke.run_dir), f"rq1-drop-single-to-seq[{ROME}]").descriptive["scores"]["sequential"]
+    own = next(
+        line for line in table.lines if (line.schedule, line.first, line.dimension) == ("after 3", "ROME", "loc")
+    )
+    assert own.score_first == pytest.approx(score["loc"])
+
+
 def test_page_and_exports_are_written(run: Run) -> None:
     page = write_paper_tables(run.path, PAPER).read_text(encoding="utf-8")
     assert "Rehearsal: random weights" in page and page.count("<svg") >= 3 and "could not be drawn" not in page

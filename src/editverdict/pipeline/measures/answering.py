@@ -7,7 +7,7 @@ all the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from editverdict.data.records import EditRecord
@@ -15,8 +15,10 @@ from editverdict.evaluation.dimensions import Locality, edit_counts, scores_of, 
 from editverdict.evaluation.judging import Item
 from editverdict.evaluation.probability import probability_scores
 from editverdict.evaluation.questions import DIMENSIONS, questions_of
+from editverdict.inference.contests import SINGLE
 from editverdict.inference.intervals import missing
 from editverdict.pipeline.answers import Answered, Asked, answers_before, ask, in_state, known_edits, unedited
+from editverdict.pipeline.comparing import facts_kept
 from editverdict.pipeline.edits import editor_of, singles, steps
 from editverdict.pipeline.judging import judged
 from editverdict.pipeline.lengths import chain_length
@@ -166,6 +168,12 @@ def require_deltas(trial: Trial, case: Case, method: str) -> None:
         raise NotHere(f"needs the control of ten ΔW, and the state of {method} is more than weight deltas")
 
 
+def kept(method: str, chains: Sequence[Chain], answered: Sequence[Answered], length: int | None) -> dict[str, Any]:
+    """What a method's states came to fact by fact, after chains of that length (None: single edits)."""
+    schedule = SINGLE if length is None else f"after {length}"
+    return facts_kept(method, schedule, chains, [one.rows for one in answered])
+
+
 # --------------------------------------------------------------------------- retrieval with in-context answering
 SCR = "SCR"
 
@@ -216,14 +224,23 @@ class AskedChains:
     chains: tuple[Chain, ...]
     before: dict[str, str]
     """Prompt -> answer of the unedited model."""
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    """What was found of methods fact by fact, for the table of methods against each other."""
+
+    def told(self, method: str, answered: list[Answered], *, single: bool = False) -> list[Answered]:
+        """Keep what a method's states came to, and hand the answers on."""
+        self.facts.append(kept(method, self.chains, answered, None if single else self.length))
+        return answered
 
     def single(self, method: str) -> list[Answered]:
         """Each edit alone on the clean model."""
-        return single_answers(self.trial, self.case, method, self.chains, self.before)
+        found = single_answers(self.trial, self.case, method, self.chains, self.before)
+        return self.told(method, found, single=True)
 
     def after(self, method: str) -> list[Answered]:
         """After the last edit of the chain."""
-        return chain_answers(self.trial, self.case, method, self.chains, self.before, probabilities=True)
+        found = chain_answers(self.trial, self.case, method, self.chains, self.before, probabilities=True)
+        return self.told(method, found)
 
     def ten_fold(self, method: str) -> list[Answered]:
         """After the chain's ΔW ten times as large.
@@ -246,7 +263,7 @@ class AskedChains:
 
     def scr(self) -> list[Answered]:
         """SCR with the chain in its memory."""
-        return scr_answers(self.trial, self.case, self.chains, self.chains, self.before)
+        return self.told(SCR, scr_answers(self.trial, self.case, self.chains, self.chains, self.before))
 
     def scr_irrelevant(self) -> list[Answered]:
         """SCR with another chain in its memory."""
@@ -292,6 +309,7 @@ class AskedChains:
         made.descriptive["scores"] = score_table(**{name.replace(" ", "_"): many for name, many in scores.items()})
         describe(self.trial, self.case, made, self.chains, self.length)
         made.recipes = [one.key for many in scores.values() for one in many]
+        made.facts += self.facts
         made.pictures.append(units_picture(self.case, title, dict(units)))
         first = {name: scores[name][0] for name in shown or list(scores)[:3]}
         made.pictures.append(examples("Answers, first chain", 12, **first))

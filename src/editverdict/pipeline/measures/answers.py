@@ -13,6 +13,7 @@ from editverdict.pipeline.edits import singles, steps
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.answering import (
+    SCR,
     TEN,
     Chain,
     average,
@@ -25,6 +26,7 @@ from editverdict.pipeline.measures.answering import (
     gold_answers,
     headroom,
     irrelevant,
+    kept,
     mean,
     require_deltas,
     score_table,
@@ -71,6 +73,7 @@ def average_drop(trial: Trial, case: Case) -> Measurement:
     made.descriptive["scores"] = score_table(single=alone, sequential=after, ten_fold=gross)
     describe(trial, case, made, chains, length)
     made.recipes = [one.key for one in (*alone, *after)]
+    made.facts = [kept(method, chains, alone, None), kept(method, chains, after, length)]
     made.pictures += [
         units_picture(
             case,
@@ -146,8 +149,7 @@ def retention_ratio(trial: Trial, case: Case) -> Measurement:
         made.controls["singles-again"] = _ratios(again, probed, rel_of, PROBED)
         made.controls["ten-fold"] = _ratios(gross, alone, rel_of, length)
         made.comparators["placebo"] = [rel_of(b) / rel_of(a) for a, b in zip(probed, with_placebo, strict=True)]
-        kept = [rel_of(_first(b)) / rel_of(a) for a, b in zip(probed, after, strict=True)]
-        made.comparator_subject["placebo"] = kept
+        made.comparator_subject["placebo"] = [rel_of(_first(b)) / rel_of(a) for a, b in zip(probed, after, strict=True)]
     made.notes["placebo"] = f"the first {PROBED} edits, each alone amid the random updates of the whole placebo chain"
     made.notes["singles-again"] = f"the first {PROBED} edits of each chain"
     made.descriptive["scores"] = score_table(single=alone, sequential=after)
@@ -155,6 +157,7 @@ def retention_ratio(trial: Trial, case: Case) -> Measurement:
     describe(trial, case, made, chains, length)
     made.resolution = 1 / PROBED
     made.recipes = [one.key for one in after]
+    made.facts = [kept(method, chains, alone, None), kept(method, chains, after, length)]
     made.pictures += [
         units_picture(
             case,
@@ -230,6 +233,7 @@ def scr_advantage(trial: Trial, case: Case) -> Measurement:
     made.descriptive["confirmed"] = _confirmed(scr)
     describe(trial, case, made, chains, length)
     made.recipes = [one.key for one in (*after, *scr)]
+    made.facts = [kept(method, chains, after, length), kept(SCR, chains, scr, length)]
     made.pictures += [
         units_picture(
             case,

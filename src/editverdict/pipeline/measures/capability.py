@@ -121,7 +121,7 @@ def _retained(trial: Trial, case: Case, group: CapabilityGroup) -> Measurement:
     chains = chains_reached(trial, case)
     made = Measurement({}, edits=len(chains[0]) if chains else 0)
     (before,) = scored(trial, case.model, suite, [InForce("unedited model")])
-    made.checks |= _headroom(before.scores)
+    made.checks |= headroom_of(before.scores)
     made.descriptive |= {
         "suite": suite.id,
         "capability_protocol": protocol_id(trial, suite),
@@ -145,7 +145,7 @@ def _retained(trial: Trial, case: Case, group: CapabilityGroup) -> Measurement:
     again = scored(trial, case.model, suite, [InForce("unedited again", removed=state) for state in removed])
     placebo = scored_chains(trial, case.model, f"placebo:{method}", suite, chains)
     states = {method: after, "placebo": placebo, "planted update": destroyed}
-    made.checks |= _complete(before.scores, [one.scores for many in states.values() for one in many])
+    made.checks |= items_complete(before.scores, [one.scores for many in states.values() for one in many])
     _judged_numbers(made, case, before.scores, after, destroyed, again, placebo)
     made.descriptive["tasks"] = _tasks(suite, before.scores, states)
     made.descriptive["items_lost_and_won"] = _flips(before.scores, after)
@@ -193,7 +193,8 @@ def _judged_numbers(
     )
 
 
-def _headroom(before: SuiteScores) -> dict[str, Any]:
+def headroom_of(before: SuiteScores) -> dict[str, Any]:
+    """The check that the unedited model has some ability to lose."""
     found = unedited_interval(before)
     low = found.interval[0] if found.interval else 0.0
     full = above_chance(before)
@@ -205,7 +206,8 @@ def _headroom(before: SuiteScores) -> dict[str, Any]:
     )
 
 
-def _complete(before: SuiteScores, others: Sequence[SuiteScores]) -> dict[str, Any]:
+def items_complete(before: SuiteScores, others: Sequence[SuiteScores]) -> dict[str, Any]:
+    """The check that all states were scored on the same items."""
     wanted = {task: [one.item for one in items] for task, items in before.items.items()}
     bad = sum({task: [i.item for i in items] for task, items in one.items.items()} != wanted for one in others)
     count = sum(map(len, wanted.values()))

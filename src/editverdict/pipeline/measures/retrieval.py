@@ -170,7 +170,7 @@ def edited_by(trial: Trial, method: str) -> str:
 
 def combined(asked: AskedChains, method: str) -> list[Answered]:
     """After the chain, the edited model answering from a memory of it."""
-    return chain_answers(asked.trial, asked.case, method, asked.chains, asked.before)
+    return asked.told(method, chain_answers(asked.trial, asked.case, method, asked.chains, asked.before))
 
 
 @measure("scr_over_combination")
