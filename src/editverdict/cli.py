@@ -82,6 +82,12 @@ def verify(
     easyedit_python: Annotated[
         Path | None, typer.Option(help="Python of an environment that holds EasyEdit, for the methods easyedit:X.")
     ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", help="ID=FILE_OR_FOLDER or ID=hub:OWNER/NAME:FILE, for a dataset.")
+    ] = None,
+    triples: Annotated[
+        str | None, typer.Option(help="Judge of format openai whose model draws the facts of events.")
+    ] = None,
     pytest_options: Annotated[list[str] | None, typer.Argument(help="Further options for pytest, after --.")] = None,
 ) -> None:
     """Put the claims on trial and draw the report. Exit 0 iff every planned case has a row and none is broken."""
@@ -94,11 +100,20 @@ def verify(
     folder = run_dir or home / "reports" / "out" / f"{profile}-{dt.datetime.now():%Y%m%d-%H%M%S}"
     named = {"--store": store, "--easyedit-python": easyedit_python}
     paths = [word for name, path in named.items() if path for word in (name, str(path.absolute()))]
-    options = ["--profile", profile, *paths, *(pytest_options or [])]
+    given = [word for text in data or () for word in ("--data", _absolute(text))]
+    given += ["--triples", triples] if triples else []
+    options = ["--profile", profile, *paths, *given, *(pytest_options or [])]
     code = run_suites(home, folder.absolute(), workers, options, console)
     if code in (2, 4) and not (folder / "results.jsonl").exists():
         raise typer.Exit(2)
     raise typer.Exit(_report(folder.absolute()))
+
+
+def _absolute(text: str) -> str:
+    """``ID=PATH`` with the path as it is from here, since pytest starts in another folder."""
+    name, sign, where = text.partition("=")
+    path = Path(where).expanduser()
+    return f"{name}={path.absolute()}" if sign and where and path.exists() else text
 
 
 @app.command()

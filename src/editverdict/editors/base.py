@@ -173,6 +173,8 @@ class Editor(Protocol):
     hyperparameters_type: ClassVar[type[Hyperparameters]]
     answers_itself: ClassVar[bool] = False
     """Whether a state is more than weight deltas, so that only ``install`` can put it in force."""
+    keeps_texts: ClassVar[bool] = False
+    """Whether it takes an event as the sentence that it is; other methods take the facts that are drawn from it."""
     hyperparameters: Any
 
     def edit(self, loaded: LoadedModel, state: State, records: Sequence[EditRecord], resources: Resources) -> Step:

@@ -17,6 +17,7 @@ import psutil
 
 from editverdict import __version__
 from editverdict.data.errors import DataError
+from editverdict.data.triples import RULE
 from editverdict.inference.claims import claim_verdict, generality_of
 from editverdict.inference.results import append_row, merge_rows
 from editverdict.inference.rows import ClaimVerdict, Row
@@ -65,6 +66,7 @@ STAGES = {
     "covariance": "covariances",
     "prefixes": "context prefixes",
     "value": "optimised values",
+    "event-triples": "facts of events",
     "step": "edits",
     "change": "hidden states after edits",
     "linearity": "first-order remainders",
@@ -165,6 +167,8 @@ def manifest(trial: Trial, folder: Path, seconds: float | None, rows: Sequence[R
         "claims_left_out": list(trial.profile.left_out) if trial.profile.claims == "all" else [],
         "datasets": list(trial.profile.datasets),
         "data": {name: _data_read(trial, name) for name in trial.profile.datasets},
+        "chains_from": trial.profile.chains_from,
+        "facts_of_events": trial.profile.triples or RULE,
         "corpus": trial.profile.corpus,
         "judge": trial.profile.judge,
         "protocol": trial.profile.protocol.model_dump(mode="json"),
