@@ -173,8 +173,6 @@ class Editor(Protocol):
     hyperparameters_type: ClassVar[type[Hyperparameters]]
     answers_itself: ClassVar[bool] = False
     """Whether a state is more than weight deltas, so that only ``install`` can put it in force."""
-    keeps_texts: ClassVar[bool] = False
-    """Whether it takes an event as the sentence that it is; other methods take the facts that are drawn from it."""
     hyperparameters: Any
 
     def edit(self, loaded: LoadedModel, state: State, records: Sequence[EditRecord], resources: Resources) -> Step:
@@ -221,6 +219,14 @@ class KeysMore(Protocol):
     def recipe_fields(self, loaded: LoadedModel) -> dict[str, Any]:
         """Further fields of a step's recipe."""
         ...
+
+
+@runtime_checkable
+class KeepsTexts(Protocol):
+    """An editor that takes an event as the sentence that it is; others take the facts that are drawn from it."""
+
+    keeps_texts: ClassVar[bool]
+    """True."""
 
 
 @runtime_checkable

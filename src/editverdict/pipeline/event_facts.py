@@ -13,7 +13,7 @@ from typing import Any
 
 from editverdict.data import Complete, Conversion, EditRecord, convert_event, drawn_by, fact_edits
 from editverdict.data.triples import RULE, TRIPLES_SCHEMA
-from editverdict.editors.base import State
+from editverdict.editors.base import KeepsTexts, State
 from editverdict.evaluation.judging import JudgeNeeds
 from editverdict.evaluation.openai_judge import OpenAIJudge
 from editverdict.pipeline.edits import editor_of, singles, state_method, steps
@@ -81,8 +81,8 @@ def edited_by(trial: Trial, model_id: str, method_id: str, records: Sequence[Edi
     """What a method edits of these records: events as they are where it keeps texts, their facts otherwise."""
     if not any(record.bare_event for record in records):
         return list(records)
-    keeps = editor_of(trial, state_method(trial, method_id), model_id).keeps_texts
-    return list(records) if keeps else facts_of(trial, records)
+    editor = editor_of(trial, state_method(trial, method_id), model_id)
+    return list(records) if isinstance(editor, KeepsTexts) else facts_of(trial, records)
 
 
 def state_after(trial: Trial, model_id: str, method_id: str, records: Sequence[EditRecord]) -> State:
