@@ -205,12 +205,12 @@ def _data_read(trial: Trial, dataset_id: str) -> dict[str, Any]:
 
 
 def methods_elsewhere(library: SpecLibrary, profile: ProfileSpec) -> dict[str, list[str]]:
-    """Other profile -> methods that it puts on trial on the same models and this one, as its spec is, does not."""
+    """Other profile -> methods that it puts on trial on the same models and data and this one, as its spec is, does not."""
     own = library.profiles[profile.id]
     left_out = {
         other.id: [method for method in other.methods if method not in own.methods]
         for other in library.profiles.values()
-        if other.id != own.id and set(own.models) <= set(other.models)
+        if other.id != own.id and set(own.models) <= set(other.models) and set(own.datasets) <= set(other.datasets)
     }
     return {name: methods for name, methods in left_out.items() if methods}
 
