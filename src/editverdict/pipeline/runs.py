@@ -205,7 +205,7 @@ def _data_read(trial: Trial, dataset_id: str) -> dict[str, Any]:
 
 
 def methods_elsewhere(library: SpecLibrary, profile: ProfileSpec) -> dict[str, list[str]]:
-    """Other profile -> methods that it puts on trial on the same models and data and this one, as its spec is, does not."""
+    """Other profile -> methods that it has on the same models and data, and this one, as its spec is, has not."""
     own = library.profiles[profile.id]
     left_out = {
         other.id: [method for method in other.methods if method not in own.methods]

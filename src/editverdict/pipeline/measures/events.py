@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from editverdict.data.records import kind_of
-from editverdict.evaluation.dimensions import Locality, per_edit_scores
+from editverdict.evaluation.dimensions import Locality, per_edit_scores, scores_by_kind
 from editverdict.inference.intervals import Estimate, missing, t_interval
 from editverdict.inference.smallest import smallest_mean
 from editverdict.pipeline.answers import Answered
@@ -47,6 +47,17 @@ def _units(made: Measurement, case: Case, subject: str) -> dict[str, Sequence[fl
     return shown | {f"{name} ({role[name]})": c.units for name, c in made.controls.items() if name in role}
 
 
+def portability_by_kind(**many: Sequence[Answered]) -> dict[str, dict[str, float]]:
+    """State -> kind of question -> share; what an event states, what follows from it, and what it leaves open."""
+    return {
+        state: {
+            kind: found.share
+            for kind, found in scores_by_kind([row for one in answered for row in one.rows], "port").items()
+        }
+        for state, answered in many.items()
+    }
+
+
 # --------------------------------------------------------------------------- single edits
 def by_event(answered: Sequence[Answered], locality: Locality = "accuracy") -> dict[str, float]:
     """Event -> mean of its locality and its portability; an event that lacks one of them is left out."""
@@ -79,6 +90,7 @@ def event_gain(trial: Trial, case: Case) -> Measurement:
     made.comparators["gold-context"] = gain(gold)
     made.checks |= headroom("headroom-loc", mean(scores_in(base, "loc")), "locality of the unedited model")
     made.descriptive["gain"] = {n: mean(less(scores_in(alone, n), scores_in(base, n))) for n in EVENT_DIMENSIONS}
+    made.descriptive["portability_by_kind"] = portability_by_kind(single=alone, unedited=base, gold_context=gold)
     scores = {"single": alone, "unedited": base, "gold context": gold, "no op": idle}
     made = asked.finished(made, scores, f"Single {method} edits minus the unedited model, per event",
                           _units(made, case, method))  # fmt: skip
@@ -219,6 +231,7 @@ def scr_best_on_events(trial: Trial, case: Case) -> Measurement:
         for n in EVENT_DIMENSIONS
         for who, of in ((method, after), ("unedited", base))
     }
+    made.descriptive["portability_by_kind"] = portability_by_kind(SCR=scr, method=after, unedited=base)
     scores = {"SCR": scr, "method": after, "unedited": base, "irrelevant memory": other, "gold context": gold}
     title = f"SCR minus {method} and minus the unedited model, the least, per chain"
     return asked.finished(made, scores, title, _units(made, case, SCR))
