@@ -257,9 +257,15 @@ class Trial:
         return [list(records)]
 
     def singles(self, dataset_id: str) -> list[EditRecord]:
-        """Records that are edited alone for the single-edit claims: taken in turn from all chains."""
+        """Records that are edited alone for the single-edit claims: taken in turn from all chains.
+
+        With ``chains_from: first`` in the order of the data, so that more chains add records and regroup none.
+        """
         heads = [chain[: self.profile.sizes.chain_length] for chain in self.chains(dataset_id)]
-        return single_edits(heads, min(self.profile.sizes.single_edits, sum(map(len, heads))))
+        wanted = min(self.profile.sizes.single_edits, sum(map(len, heads)))
+        if self.profile.chains_from == "first":
+            return [record for chain in heads for record in chain][:wanted]
+        return single_edits(heads, wanted)
 
     def single_states(self, model_id: str, method_id: str, dataset_id: str) -> list[State]:
         """States of the single edits by a method, from the store; several workers share the work."""
