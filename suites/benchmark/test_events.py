@@ -25,6 +25,6 @@ def test_retrieval_is_best_on_events(verdict: Verdict) -> None:
     verdict.must_stand()
 
 
-@pytest.mark.claim("rq1-memory-robust")
+@pytest.mark.claim("scr-single-vs-seq-memories")
 def test_a_memory_holds_up_under_sequential_editing(verdict: Verdict) -> None:
     verdict.must_stand()

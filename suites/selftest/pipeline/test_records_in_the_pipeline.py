@@ -35,7 +35,7 @@ profiles:
     encoder: minilm
     judge: lexical
     protocol: {id: completion-3, prompt_form: completion, decoding: greedy, max_new_tokens: 3, stop: ["\\n"]}
-    claims: [rq1-far-from-perfect, rq1-drop-single-to-seq, rq1-memory-robust, rq3-single-unsatisfactory,
+    claims: [rq1-far-from-perfect, rq1-drop-single-to-seq, scr-single-vs-seq-memories, rq3-single-unsatisfactory,
              rq3-sequential-breakdown, rq3-fact-to-event-drop, rq3-scr-best, scr-dominates-avg, scr-dominates-cells,
              scr-locality-vs-preedit]
     chains_from: first
