@@ -31,6 +31,10 @@ SpecsOption = Annotated[
     list[Path] | None, typer.Option("--specs", help="A folder with your own specs, laid over ours.")
 ]
 
+DataOption = Annotated[
+    list[str] | None, typer.Option("--data", help="ID=FILE_OR_FOLDER or ID=hub:OWNER/NAME:FILE, for a dataset.")
+]
+
 
 @app.command()
 def validate(
@@ -82,9 +86,7 @@ def verify(
     easyedit_python: Annotated[
         Path | None, typer.Option(help="Python of an environment that holds EasyEdit, for the methods easyedit:X.")
     ] = None,
-    data: Annotated[
-        list[str] | None, typer.Option("--data", help="ID=FILE_OR_FOLDER or ID=hub:OWNER/NAME:FILE, for a dataset.")
-    ] = None,
+    data: DataOption = None,
     triples: Annotated[
         str | None, typer.Option(help="Judge of format openai whose model draws the facts of events.")
     ] = None,
@@ -253,6 +255,7 @@ def judge(
     out: Annotated[
         Path | None, typer.Option(help="With --answers: JSONL file; default: judged-by-<judge>.jsonl beside the rows.")
     ] = None,
+    data: DataOption = None,
     specs: SpecsOption = None,
 ) -> None:
     """Decide every case of a results.jsonl again from its stored numbers, without any model."""
@@ -263,7 +266,7 @@ def judge(
     if answers or by:
         if not by:
             raise typer.BadParameter("--answers needs --judge NAME: which judge")
-        _judge_answers(file, rows, by, store, out, specs)
+        _judge_answers(file, rows, by, store, out, specs, data)
         return
     changed = 0
     for row in rows:
@@ -276,7 +279,13 @@ def judge(
 
 
 def _judge_answers(
-    file: Path, rows: list[Row], by: str, store: Path | None, out: Path | None, specs: list[Path] | None
+    file: Path,
+    rows: list[Row],
+    by: str,
+    store: Path | None,
+    out: Path | None,
+    specs: list[Path] | None,
+    data: list[str] | None,
 ) -> None:
     """Judge stored answers by another judge; the verdicts on claims are those of a run with ``--judge``."""
     from editverdict import bundle
@@ -286,7 +295,7 @@ def _judge_answers(
     profiles = {row.profile for row in rows}
     if len(profiles) != 1:
         raise UsageError(f"{file}: expected rows of one profile, found {', '.join(sorted(profiles)) or 'no row'}")
-    options = Options(profile=profiles.pop(), judge=by, store=store, specs=tuple(specs or ()))
+    options = Options(profile=profiles.pop(), judge=by, store=store, specs=tuple(specs or ()), data=tuple(data or ()))
     trial = make_trial(options, bundle.root() / "specs")
     trial.report = lambda line: say(line, to=errors)
     before = trial.library.profiles[options.profile].judge
