@@ -5,21 +5,27 @@ The same for a hundred real records, as far as their edit sites, where they are 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from editverdict.data import DataError
+from editverdict.cli import app
+from editverdict.data import DataError, load_dataset
 from editverdict.editors.tokens import subject_end, target_ids
 from editverdict.evaluation.openai_judge import OpenAIJudge
 from editverdict.models.sources import LoadedModel
+from editverdict.pipeline import trial as trial_module
+from editverdict.pipeline import watch
 from editverdict.pipeline.edits import steps
 from editverdict.pipeline.event_facts import drawn, edited_by, facts_of, state_after, states_alone
 from editverdict.pipeline.setup import Options, UsageError, given_data, load_library, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
+from editverdict.schema.specs import UrlFile
 from suites.selftest.pipeline.sessions import ROOT, Session, fork, once
 
 NAMES = ("Zora", "Bo", "Ada", "Ole", "Ida", "Ann")
@@ -190,6 +196,42 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         given_data(load_library([ROOT / "specs"]), [f"zsre={tmp_path / 'none.json'}"])
     with pytest.raises(DataError, match=r"no file that ends with \.json"):
         given_data(load_library([ROOT / "specs"]), [f"zsre={tmp_path}"])
+
+
+def test_data_that_cannot_be_had_stop_no_other_and_say_what_to_pass(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    far = trial.library.datasets["zsre"].model_copy(update={"source": UrlFile(url="http://127.0.0.1:9/zsre.json")})
+    trial.library = dataclasses.replace(trial.library, datasets={**trial.library.datasets, "zsre": far})
+    tried: list[str] = []
+    monkeypatch.setattr(trial_module, "load_dataset", lambda spec: tried.append(spec.id) or load_dataset(spec))
+    group = trial.companions(trial.chains("wikidata-counterfact")[0][0])
+    assert len(group) == 4 and trial.side_by_side(group[:1]) == [group[:1], group[2:3]]
+    for _ in range(2):
+        with pytest.raises(NotHere, match="pass --data zsre=FILE_OR_FOLDER"):
+            trial.records("zsre")
+    assert tried.count("zsre") == 1  # nobody waits for a network twice
+
+
+def test_verify_hands_the_places_on_as_they_are_from_here(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pytest starts in the project's folder, and the user's paths are relative to another one."""
+    handed: list[list[str]] = []
+
+    def run_suites(home: Path, folder: Path, workers: int, options: list[str], console: object) -> int:
+        handed.append(options)
+        return 2
+
+    monkeypatch.setattr(watch, "run_suites", run_suites)
+    monkeypatch.chdir(data)
+    words = ["verify", "--run-dir", str(tmp_path), "--data", "zsre=zsre", "--data", "elken=hub:me/events:a.json"]
+    assert CliRunner().invoke(app, [*words, "--triples", "drawer"]).exit_code == 2
+    (options,) = handed
+    given_ = [options[i + 1] for i, word in enumerate(options) if word == "--data"]
+    assert given_ == [f"zsre={data / 'zsre'}", "elken=hub:me/events:a.json"]
+    assert options[options.index("--triples") + 1] == "drawer"
 
 
 # --------------------------------------------------------------------------- the whole way
