@@ -58,6 +58,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--models", default="", help="comma-separated model ids in place of the profile's")
     group.addoption("--methods", default="", help="comma-separated method ids in place of the profile's")
     group.addoption("--claims", default="", help="comma-separated claim ids in place of the profile's")
+    group.addoption("--datasets", default="", help="comma-separated dataset ids in place of the profile's")
+    group.addoption(
+        "--data",
+        action="append",
+        default=[],
+        metavar="ID=WHERE",
+        help="read a dataset from a file, a folder or hub:OWNER/NAME:FILE; may be given several times",
+    )
+    group.addoption(
+        "--triples", default=None, help="judge (specs/judges, format openai) whose model draws the facts of events"
+    )
     group.addoption("--judge", default=None, help="judge of answers in place of the profile's (specs/judges)")
     group.addoption("--device", default="auto", help="auto, cpu or cuda")
     group.addoption(
@@ -107,6 +118,9 @@ def trial_of(config: pytest.Config) -> Trial:
         methods=_split(get("--methods")),
         claims=_split(get("--claims")),
         judge=get("--judge"),
+        datasets=_split(get("--datasets")),
+        data=tuple(get("--data")),
+        triples=get("--triples"),
         device=get("--device"),
         store=get("--store"),
         specs=tuple(get("--specs")),

@@ -31,6 +31,10 @@ SpecsOption = Annotated[
     list[Path] | None, typer.Option("--specs", help="A folder with your own specs, laid over ours.")
 ]
 
+DataOption = Annotated[
+    list[str] | None, typer.Option("--data", help="ID=FILE_OR_FOLDER or ID=hub:OWNER/NAME:FILE, for a dataset.")
+]
+
 
 @app.command()
 def validate(
@@ -87,6 +91,10 @@ def verify(
     easyedit_python: Annotated[
         Path | None, typer.Option(help="Python of an environment that holds EasyEdit, for the methods easyedit:X.")
     ] = None,
+    data: DataOption = None,
+    triples: Annotated[
+        str | None, typer.Option(help="Judge of format openai whose model draws the facts of events.")
+    ] = None,
     pytest_options: Annotated[list[str] | None, typer.Argument(help="Further options for pytest, after --.")] = None,
 ) -> None:
     """Put the claims on trial and draw the report. Exit 0 iff every planned case has a row and none is broken."""
@@ -99,11 +107,20 @@ def verify(
     folder = run_dir or home / "reports" / "out" / f"{profile}-{dt.datetime.now():%Y%m%d-%H%M%S}"
     named = {"--store": store, "--easyedit-python": easyedit_python}
     paths = [word for name, path in named.items() if path for word in (name, str(path.absolute()))]
-    options = ["--profile", profile, *paths, *(pytest_options or [])]
+    given = [word for text in data or () for word in ("--data", _absolute(text))]
+    given += ["--triples", triples] if triples else []
+    options = ["--profile", profile, *paths, *given, *(pytest_options or [])]
     code = run_suites(home, folder.absolute(), workers, options, console)
     if code in (2, 4) and not (folder / "results.jsonl").exists():
         raise typer.Exit(2)
     raise typer.Exit(_report(folder.absolute()))
+
+
+def _absolute(text: str) -> str:
+    """``ID=PATH`` with the path as it is from here, since pytest starts in another folder."""
+    name, sign, where = text.partition("=")
+    path = Path(where).expanduser()
+    return f"{name}={path.absolute()}" if sign and where and path.exists() else text
 
 
 @app.command()
@@ -245,6 +262,7 @@ def judge(
     out: Annotated[
         Path | None, typer.Option(help="With --answers: JSONL file; default: judged-by-<judge>.jsonl beside the rows.")
     ] = None,
+    data: DataOption = None,
     specs: SpecsOption = None,
 ) -> None:
     """Decide every case of a results.jsonl again from its stored numbers, without any model."""
@@ -255,7 +273,7 @@ def judge(
     if answers or by:
         if not by:
             raise typer.BadParameter("--answers needs --judge NAME: which judge")
-        _judge_answers(file, rows, by, store, out, specs)
+        _judge_answers(file, rows, by, store, out, specs, data)
         return
     changed = 0
     for row in rows:
@@ -268,7 +286,13 @@ def judge(
 
 
 def _judge_answers(
-    file: Path, rows: list[Row], by: str, store: Path | None, out: Path | None, specs: list[Path] | None
+    file: Path,
+    rows: list[Row],
+    by: str,
+    store: Path | None,
+    out: Path | None,
+    specs: list[Path] | None,
+    data: list[str] | None,
 ) -> None:
     """Judge stored answers by another judge; the verdicts on claims are those of a run with ``--judge``."""
     from editverdict import bundle
@@ -278,7 +302,7 @@ def _judge_answers(
     profiles = {row.profile for row in rows}
     if len(profiles) != 1:
         raise UsageError(f"{file}: expected rows of one profile, found {', '.join(sorted(profiles)) or 'no row'}")
-    options = Options(profile=profiles.pop(), judge=by, store=store, specs=tuple(specs or ()))
+    options = Options(profile=profiles.pop(), judge=by, store=store, specs=tuple(specs or ()), data=tuple(data or ()))
     trial = make_trial(options, bundle.root() / "specs")
     trial.report = lambda line: say(line, to=errors)
     before = trial.library.profiles[options.profile].judge

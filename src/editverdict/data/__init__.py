@@ -1,12 +1,12 @@
 """Editing data and corpora: one record type each, whatever they come from; schedules; facts of events."""
 
-from editverdict.data.chains import chains, single_edits
+from editverdict.data.chains import chains, first_chains, single_edits
 from editverdict.data.corpus import corpus_hash, load_corpus
 from editverdict.data.errors import DataError, DataNotHereError
 from editverdict.data.events import EVENT_KINDS
 from editverdict.data.kinds import PROBE_KINDS, missing_kinds
 from editverdict.data.loaders import LoadedEdits, load_dataset, load_edits
-from editverdict.data.records import EditRecord, Fact, Probe
+from editverdict.data.records import EditRecord, Fact, Probe, kind_of
 from editverdict.data.schedules import (
     ConfidenceSplit,
     Reading,
@@ -58,7 +58,9 @@ __all__ = [
     "drawn_by",
     "fact_edits",
     "fine_grid",
+    "first_chains",
     "in_sequence",
+    "kind_of",
     "load_corpus",
     "load_dataset",
     "load_edits",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from editverdict.data.errors import DataError
 from editverdict.data.records import EditRecord
+from editverdict.data.schedules import sequential
 from editverdict.data.text import rank
 
 
@@ -41,6 +42,22 @@ def chains(
     cut = [ordered[i * length : (i + 1) * length] for i in range(n_chains)]
     cut[0] = cut[0] + ordered[n_chains * length : needed]
     return cut
+
+
+def first_chains(records: Sequence[EditRecord], n_chains: int, length: int, long_length: int) -> list[list[EditRecord]]:
+    """Take the groups of appendix C.1: consecutive records from the beginning of the data, in its order.
+
+    The first chain goes on to ``long_length`` over the records of the other groups, as C.1's sequence of 100 is made
+    of its ten groups of ten; chains are disjoint up to ``length`` only.
+
+    Raises
+    ------
+    DataError
+        When there are too few records.
+    """
+    groups = [list(group) for group in sequential(records, length, n_chains * length).groups]
+    groups[0] = list(records[: max(length, min(long_length, len(records)))])
+    return groups
 
 
 def single_edits(drawn: Sequence[Sequence[EditRecord]], number: int) -> list[EditRecord]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -104,3 +105,9 @@ class EditRecord(Record):
     def statement(self) -> str:
         """The new knowledge as a sentence, for methods that store text: the event itself, or the fact."""
         return self.event if self.event is not None else f"{self.prompt} {self.target_new}."
+
+
+def kind_of(records: Iterable[EditRecord]) -> Literal["facts", "events", "mixed"]:
+    """What records are: facts, bare events, or some of both."""
+    found = {record.bare_event for record in records}
+    return "mixed" if len(found) == 2 else "events" if found == {True} else "facts"

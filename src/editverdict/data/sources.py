@@ -92,8 +92,8 @@ def _nearest(path: Path) -> str:
 
 def _overlay(dataset: str) -> str:
     return (
-        "Download it by hand and overlay the spec (--specs DIR with a YAML file): 'datasets: [{id: "
-        f"{dataset}, format: ..., source: {{kind: folder, path: FILE}}}}]'"
+        f"Download it by hand and pass --data {dataset}=FILE_OR_FOLDER (or overlay the spec, --specs DIR: 'datasets: "
+        f"[{{id: {dataset}, format: ..., source: {{kind: folder, path: FILE}}}}]')"
     )
 
 

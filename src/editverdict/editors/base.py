@@ -222,6 +222,14 @@ class KeysMore(Protocol):
 
 
 @runtime_checkable
+class KeepsTexts(Protocol):
+    """An editor that takes an event as the sentence that it is; others take the facts that are drawn from it."""
+
+    keeps_texts: ClassVar[bool]
+    """True."""
+
+
+@runtime_checkable
 class Trains(Protocol):
     """An editor that rests on something trained (:attr:`Resources.trained`); its steps are keyed by that, too."""
 

@@ -50,6 +50,9 @@ SHORTEST_KEY = 8
 TEMPERATURE = 0.0
 _AGAIN = frozenset({408, 409, 425, 429})
 """Statuses below 500 after which the same request may succeed."""
+_Form = tuple[str, dict[str, Any]]
+"""Name and JSON Schema of a reply's form."""
+VERDICT: _Form = ("verdict", SCHEMA)
 _LOG = logging.getLogger("editverdict.judge")
 
 
@@ -152,6 +155,27 @@ class OpenAIJudge:
                     future.cancel()
         return _results(futures)
 
+    def complete(self, prompt: str, name: str, schema: dict[str, Any]) -> str:
+        """What the model replies to a prompt, of a form that is not a verdict; a refusal is a reply, too.
+
+        Parameters
+        ----------
+        prompt
+            All that the model is told.
+        name, schema
+            The reply's form, for endpoints that can hold a model to one.
+
+        Raises
+        ------
+        JudgeNeeds
+            The environment has no key.
+        JudgeError
+            The endpoint refused, or failed to the last attempt.
+        """
+        client = self._client()
+        said = self._ask(client, [{"role": "user", "content": prompt}], (name, schema))
+        return self._clean(said.text or said.refusal or "")
+
     def _begin(self, client: OpenAI, item: Item, number: int, keep: Keep) -> Judgement:
         """Judge and keep one answer, unless another has failed."""
         if self._stop.is_set():
@@ -181,12 +205,12 @@ class OpenAIJudge:
             return Judgement(**{**judgement.record(), "reason": self._clean(judgement.reason)})
         return Judgement("undecided", f"the last reply: {problem}"[:SHOWN], len(said), *_tokens(said))
 
-    def _ask(self, client: OpenAI, messages: list[dict[str, str]]) -> _Said:
+    def _ask(self, client: OpenAI, messages: list[dict[str, str]], form: _Form = VERDICT) -> _Said:
         """Send one request as often as it takes."""
         pause = self.spec.backoff_seconds
         for attempt in range(1, self.spec.attempts + 1):
             try:
-                return self._send(client, messages)
+                return self._send(client, messages, form)
             except _Failed as failed:
                 what, wanted = str(failed), failed.pause
             if wanted is not None and wanted > self.spec.backoff_max_seconds:
@@ -200,7 +224,7 @@ class OpenAIJudge:
                 pause *= 2
         raise JudgeError(self._told(f"{what}, {self.spec.attempts} times in a row"))
 
-    def _send(self, client: OpenAI, messages: list[dict[str, str]]) -> _Said:
+    def _send(self, client: OpenAI, messages: list[dict[str, str]], form: _Form) -> _Said:
         """One request.
 
         Raises
@@ -212,13 +236,13 @@ class OpenAIJudge:
         """
         import openai
 
-        form = _response_format(self.spec)
+        wanted = _response_format(self.spec, form)
         request: dict[str, Any] = {
             "model": self.spec.model,
             "messages": messages,
             "temperature": TEMPERATURE,
             self.spec.limit_as: self.spec.max_tokens,
-            **({"response_format": form} if form else {}),
+            **({"response_format": wanted} if wanted else {}),
         }
         try:
             made = client.chat.completions.create(**request)
@@ -293,9 +317,10 @@ def _results(futures: Sequence[Future[Judgement]]) -> list[Judgement]:
     raise error
 
 
-def _response_format(spec: OpenAIJudgeSpec) -> dict[str, Any] | None:
+def _response_format(spec: OpenAIJudgeSpec, form: _Form) -> dict[str, Any] | None:
     if spec.structured == "json_schema":
-        return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": SCHEMA}}
+        name, schema = form
+        return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
     return {"type": "json_object"} if spec.structured == "json_object" else None
 
 

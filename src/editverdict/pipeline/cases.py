@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from editverdict.data.errors import DataError
+from editverdict.data.records import kind_of
 from editverdict.editors.base import CannotEdit, EditError
 from editverdict.inference.claims import EDITS_KEY
 from editverdict.inference.controls import judge_comparator, judge_control
@@ -55,6 +56,7 @@ def judge_case(trial: Trial, case: Case) -> Judged:
     started, clock = dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), time.monotonic()
     try:
         trial.need_device()
+        _need_its_data(trial, case)
         judged = _judged(trial, case)
     except (NotHere, CannotEdit) as reason:
         judged = Judged(blank_row(trial, case, "not_run", f"NOT_RUN: {reason}"), [])
@@ -73,6 +75,17 @@ def judge_case(trial: Trial, case: Case) -> Judged:
         "peak_memory_mib": peak_memory_mib(),
     }
     return Judged(judged.row.model_copy(update=spent), judged.pictures, judged.facts)
+
+
+def _need_its_data(trial: Trial, case: Case) -> None:
+    """Refuse data of a kind that the claim is not about, where only the records say of what kind they are."""
+    if case.dataset is None or trial.library.datasets[case.dataset].kind is not None:
+        return
+    found = kind_of(trial.records(case.dataset))
+    if found == "mixed":
+        raise NotHere(f"dataset '{case.dataset}' holds facts and bare events; put them into two files")
+    if found not in case.claim.data:
+        raise NotHere(f"is about {' and '.join(case.claim.data)}, and dataset '{case.dataset}' holds {found}")
 
 
 def peak_memory_mib() -> float:

@@ -35,7 +35,8 @@ def cases_of(library: SpecLibrary, profile: ProfileSpec, claim: ClaimSpec) -> li
             found = [m for m in found if changes_weights(library.methods[m].editor)]
         methods = found
     if "dataset" in claim.subject:
-        datasets = list(profile.datasets)
+        kinds = {name: library.datasets[name].kind for name in profile.datasets}
+        datasets = [name for name, kind in kinds.items() if kind is None or kind in claim.data]
     models = [m for m in profile.models if not claim.about_models or m in claim.about_models]
     return [Case(claim, model, method, dataset) for model in models for method in methods for dataset in datasets]
 

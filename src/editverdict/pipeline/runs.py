@@ -17,6 +17,7 @@ import psutil
 
 from editverdict import __version__
 from editverdict.data.errors import DataError
+from editverdict.data.triples import RULE
 from editverdict.inference.claims import claim_verdict, generality_of
 from editverdict.inference.results import append_row, merge_rows
 from editverdict.inference.rows import ClaimVerdict, Row
@@ -67,6 +68,7 @@ STAGES = {
     "covariance": "covariances",
     "prefixes": "context prefixes",
     "value": "optimised values",
+    "event-triples": "facts of events",
     "step": "edits",
     "change": "hidden states after edits",
     "linearity": "first-order remainders",
@@ -171,6 +173,8 @@ def manifest(trial: Trial, folder: Path, seconds: float | None, rows: Sequence[R
         "surveys": surveys(trial.library, trial.paper),
         "datasets": list(trial.profile.datasets),
         "data": {name: _data_read(trial, name) for name in trial.profile.datasets},
+        "chains_from": trial.profile.chains_from,
+        "facts_of_events": trial.profile.triples or RULE,
         "corpus": trial.profile.corpus,
         "judge": trial.profile.judge,
         "protocol": trial.profile.protocol.model_dump(mode="json"),
@@ -207,12 +211,15 @@ def _data_read(trial: Trial, dataset_id: str) -> dict[str, Any]:
 
 
 def methods_elsewhere(library: SpecLibrary, profile: ProfileSpec) -> dict[str, list[str]]:
-    """Other profile -> methods that it puts on trial on the same models and this one, as its spec is, does not."""
+    """Other profile -> methods that it has on the same models and data, and this one, as its spec is, has not."""
     own = library.profiles[profile.id]
     left_out = {
         other.id: [method for method in other.all_methods if method not in own.all_methods]
         for other in library.profiles.values()
-        if other.id != own.id and other.claims and set(own.models) <= set(other.models)
+        if other.id != own.id
+        and other.claims
+        and set(own.models) <= set(other.models)
+        and set(own.datasets) <= set(other.datasets)
     }
     return {name: methods for name, methods in left_out.items() if methods}
 

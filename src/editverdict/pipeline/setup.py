@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from editverdict.data.capability import generators
+from editverdict.data.sources import local_files
 from editverdict.editors.easyedit import VARIABLE
 from editverdict.editors.registry import editor_names, make_editor
 from editverdict.ledger.quoted import check_claims
@@ -23,7 +24,7 @@ from editverdict.pipeline.randoms import jobs_ahead
 from editverdict.pipeline.trial import Trial
 from editverdict.schema.errors import SpecError, SpecProblem
 from editverdict.schema.library import SpecLibrary
-from editverdict.schema.specs import DatasetSpec, FolderSource, HubSource, LayerPlan, ModelSpec, ProfileSpec
+from editverdict.schema.specs import DatasetSpec, FolderSource, HubFiles, HubSource, LayerPlan, ModelSpec, ProfileSpec
 from editverdict.store import Store
 
 OWN_MODEL = "own-model"
@@ -55,6 +56,10 @@ class Options:
     edits: Path | None = None
     easyedit_python: Path | None = None
     judge: str | None = None
+    datasets: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    """``ID=WHERE``, see `given_data`."""
+    triples: str | None = None
 
 
 def printed_tables(folders: Sequence[Path]) -> Ledger | None:
@@ -184,6 +189,53 @@ def own_edits(file: Path) -> DatasetSpec:
     return DatasetSpec(id=OWN_EDITS, format="auto", source=FolderSource(path=str(file.resolve())))
 
 
+HUB = "hub:"
+"""What stands before a data repository of a hub in ``--data``."""
+
+
+def given_data(library: SpecLibrary, texts: Sequence[str]) -> dict[str, DatasetSpec]:
+    """Specs for ``--data ID=WHERE``: the dataset of that id, read from another place.
+
+    WHERE is a file, a folder (all its ``.json`` and ``.jsonl`` files), or ``hub:OWNER/NAME[@REVISION]:FILE[,FILE]``;
+    without files those that the spec names.
+
+    Raises
+    ------
+    UsageError
+        The option has another form, or names no dataset.
+    DataError
+        There is no such file, or none in the folder.
+    """
+    found = {}
+    for text in texts:
+        name, sign, where = text.partition("=")
+        if not sign or not where.strip():
+            raise UsageError(f"--data: expected ID=FILE_OR_FOLDER or ID=hub:OWNER/NAME:FILE, found '{text}'")
+        _pick("data", [name], list(library.datasets))
+        source = _hub_files(library.datasets[name], where) if where.startswith(HUB) else _own_files(where)
+        found[name] = library.datasets[name].model_copy(update={"source": source})
+    return found
+
+
+def _own_files(where: str) -> FolderSource:
+    path = Path(where).expanduser()
+    local_files(path)
+    return FolderSource(path=str(path.resolve()))
+
+
+def _hub_files(spec: DatasetSpec, where: str) -> HubFiles:
+    place, _, files = where.removeprefix(HUB).partition(":")
+    repo, _, revision = place.partition("@")
+    own = spec.source.files if isinstance(spec.source, HubFiles) else ()
+    named = tuple(name for name in files.split(",") if name) or own
+    if repo.count("/") != 1 or not named:
+        raise UsageError(
+            f"--data {spec.id}: expected hub:OWNER/NAME[@REVISION]:FILE[,FILE], found '{where}'; the spec of "
+            f"'{spec.id}' names {'the files ' + ', '.join(own) if own else 'no files of a hub'}"
+        )
+    return HubFiles(repo=repo, revision=revision or "main", files=named)
+
+
 def easyedit_python(given: Path | None) -> Path | None:
     """The Python of EasyEdit's environment, from the option or the environment variable; None where none is named."""
     named = given or (Path(text) if (text := os.environ.get(VARIABLE)) else None)
@@ -208,6 +260,8 @@ def make_trial(options: Options, default_specs: Path) -> Trial:
         A spec is wrong.
     UsageError
         An option does not fit.
+    DataError
+        Data that an option names are not there.
     """
     folders = [default_specs, *options.specs]
     library = load_library(folders)
@@ -222,6 +276,10 @@ def make_trial(options: Options, default_specs: Path) -> Trial:
         datasets = {**library.datasets, OWN_EDITS: own_edits(options.edits)}
         library = dataclasses.replace(library, datasets=datasets)
         changes["datasets"] = (OWN_EDITS,)
+    if options.data:
+        library = dataclasses.replace(library, datasets={**library.datasets, **given_data(library, options.data)})
+    if options.datasets:
+        changes["datasets"] = _pick("datasets", options.datasets, list(library.datasets))
     if options.models:
         changes["models"] = _pick("models", options.models, list(library.models))
     if options.methods:
@@ -231,6 +289,8 @@ def make_trial(options: Options, default_specs: Path) -> Trial:
         changes["claims"] = _pick("claims", options.claims, list(library.claims))
     if options.judge:
         (changes["judge"],) = _pick("judge", [options.judge], list(library.judges))
+    if options.triples:
+        (changes["triples"],) = _pick("triples", [options.triples], list(library.judges))
     profile = profile.model_copy(update=changes)
     device = choose_device(options.device, profile)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")

@@ -6,7 +6,7 @@ things once and lazily; everything that costs time is an artifact of the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,17 @@ from typing import Any
 import torch
 
 from editverdict.capture.texts import TextSample, tokenize_sample
-from editverdict.data import DataNotHereError, LoadedEdits, chains, load_corpus, load_dataset, single_edits
-from editverdict.data.records import EditRecord
+from editverdict.data import (
+    DataError,
+    DataNotHereError,
+    LoadedEdits,
+    chains,
+    first_chains,
+    load_corpus,
+    load_dataset,
+    single_edits,
+)
+from editverdict.data.records import EditRecord, kind_of
 from editverdict.editors.base import State
 from editverdict.editors.deltas import PurityError
 from editverdict.generation.protocol import Protocol, decoder_start, end_tokens
@@ -135,9 +144,14 @@ class Trial:
             They can, and cannot be used.
         """
         if dataset_id not in self._datasets:
+            # Asked again by every case: whoever waited for a network once need not wait for each of them.
+            failed = ("not-here", dataset_id)
+            if failed in self._memo:
+                raise NotHere(self._memo[failed])
             try:
                 loaded = load_dataset(self.library.datasets[dataset_id])
             except DataNotHereError as error:
+                self._memo[failed] = str(error)
                 raise NotHere(str(error)) from error
             if loaded.skipped:
                 self.report(f"dataset {dataset_id}: {loaded.skipped} records left out, such as: {loaded.problems[0]}")
@@ -150,6 +164,9 @@ class Trial:
 
     def chains(self, dataset_id: str) -> list[list[EditRecord]]:
         """Disjoint chains of the test split; the first goes on to ``long_chain``.
+
+        Drawn by seed and id, or (``chains_from: first``) consecutive records in the order of the data; there the first
+        one goes on over the records of the others.
 
         A dataset too small for the profile gives fewer chains, and a shorter long one: what is missing then shows in
         the number of units.
@@ -169,27 +186,61 @@ class Trial:
                     f"needs chains of {sizes.chain_length} edits, and dataset '{dataset_id}' has {len(records)} records"
                 )
             left = len(records) - count * sizes.chain_length
-            self._memo[key] = chains(
-                records,
-                split="test",
-                n_chains=count,
-                length=sizes.chain_length,
-                long_length=min(sizes.long_chain, sizes.chain_length + left),
-                seed=self.profile.seed,
-            )
+            if self.profile.chains_from == "first":
+                self._memo[key] = first_chains(records, count, sizes.chain_length, sizes.long_chain)
+            else:
+                self._memo[key] = chains(
+                    records,
+                    split="test",
+                    n_chains=count,
+                    length=sizes.chain_length,
+                    long_length=min(sizes.long_chain, sizes.chain_length + left),
+                    seed=self.profile.seed,
+                )
         found: list[list[EditRecord]] = self._memo[key]
         return found
+
+    def lines(self, dataset_id: str) -> list[list[list[EditRecord]]]:
+        """Sequences in which edits are made side by side: the chains; of events, those of their facts.
+
+        An event that is edited alone is a sequence of its own facts, so that there are two lists of them.
+        """
+        key = ("lines", dataset_id)
+        if key not in self._memo:
+            drawn = self.chains(dataset_id)
+            if kind_of(record for chain in drawn for record in chain) == "facts":
+                self._memo[key] = [drawn]
+            else:
+                from editverdict.pipeline.event_facts import facts_of
+
+                alone = list({record.id: record for chain in drawn for record in chain}.values())
+                self._memo[key] = [[facts_of(self, c) for c in drawn], [facts_of(self, [one]) for one in alone]]
+        found: list[list[list[EditRecord]]] = self._memo[key]
+        return found
+
+    def _lines_here(self) -> Iterator[tuple[str, list[list[list[EditRecord]]]]]:
+        """Of the profile's datasets that can be had; one that cannot is no reason to stop the edits of another."""
+        for dataset_id in self.profile.datasets:
+            try:
+                found = self.lines(dataset_id)
+            except (NotHere, DataError):
+                continue
+            yield dataset_id, found
 
     def companions(self, edit: EditRecord) -> list[EditRecord]:
         """The fixed group in which an edit's first value is optimised.
 
-        Neighbours in the order of the single edits, and of the other edits in that of all chains.
+        Neighbours in the order of the single edits, and of the other edits in that of all chains. Of events the first
+        facts.
         """
-        for dataset_id in self.profile.datasets:
-            first = self.singles(dataset_id)
-            taken = {record.id for record in first}
-            rest = [record for chain in self.chains(dataset_id) for record in chain if record.id not in taken]
-            ordered = [*first, *rest]
+        for dataset_id, lines in self._lines_here():
+            if len(lines) == 1:
+                first = self.singles(dataset_id)
+                taken = {record.id for record in first}
+                rest = {record.id: record for chain in lines[0] for record in chain if record.id not in taken}
+                ordered = [*first, *rest.values()]
+            else:
+                ordered = [facts[0] for facts in lines[1]]
             for start in range(0, len(ordered), GROUP):
                 group = ordered[start : start + GROUP]
                 if edit in group:
@@ -199,17 +250,24 @@ class Trial:
     def side_by_side(self, records: Sequence[EditRecord]) -> list[list[EditRecord]]:
         """The beginnings of chains, as long as this one, that go on together with it; itself if it is of no chain."""
         length = len(records)
-        for dataset_id in self.profile.datasets:
-            heads = [chain[:length] for chain in self.chains(dataset_id) if len(chain) >= length]
-            if list(records) in heads:
-                start = heads.index(list(records)) // LOCKSTEP * LOCKSTEP
-                return heads[start : start + LOCKSTEP]
+        for _, lines in self._lines_here():
+            for chains_ in lines:
+                heads = [chain[:length] for chain in chains_ if len(chain) >= length]
+                if list(records) in heads:
+                    start = heads.index(list(records)) // LOCKSTEP * LOCKSTEP
+                    return heads[start : start + LOCKSTEP]
         return [list(records)]
 
     def singles(self, dataset_id: str) -> list[EditRecord]:
-        """Records that are edited alone for the single-edit claims: taken in turn from all chains."""
+        """Records that are edited alone for the single-edit claims: taken in turn from all chains.
+
+        With ``chains_from: first`` in the order of the data, so that more chains add records and regroup none.
+        """
         heads = [chain[: self.profile.sizes.chain_length] for chain in self.chains(dataset_id)]
-        return single_edits(heads, min(self.profile.sizes.single_edits, sum(map(len, heads))))
+        wanted = min(self.profile.sizes.single_edits, sum(map(len, heads)))
+        if self.profile.chains_from == "first":
+            return [record for chain in heads for record in chain][:wanted]
+        return single_edits(heads, wanted)
 
     def single_states(self, model_id: str, method_id: str, dataset_id: str) -> list[State]:
         """States of the single edits by a method, from the store; several workers share the work."""

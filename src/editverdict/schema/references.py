@@ -67,6 +67,7 @@ _TO_SPECS: dict[str, tuple[tuple[_Path, str], ...]] = {
         (("corpus",), "corpora"),
         (("encoder",), "encoders"),
         (("judge",), "judges"),
+        (("triples",), "judges"),
         (("claims", _EACH), "claims"),
         (("left_out", _EACH), "claims"),
         (("chain_limits", _KEYS), "methods"),

@@ -166,6 +166,9 @@ class ClaimSpec(Spec):
     """Methods that the claim names; empty: all of the kinds in ``methods``. Others of the profile have no case."""
     about_models: tuple[Identifier, ...] = ()
     """Models that the claim names; empty: all. Others of the profile have no case."""
+    data: tuple[Literal["facts", "events"], ...] = ("facts",)
+    """Kinds of editing data that the claim is about. Events have neither reliability nor generalization, and what is
+    written into weights are facts drawn from them; datasets of another kind have no case."""
     definitions: tuple[Definition, ...]
     expect: Expectation
     controls: tuple[Control, ...] = ()
@@ -374,6 +377,13 @@ class DatasetSpec(Spec):
     in_paper: bool = False
     licence: str | None = None
 
+    @property
+    def kind(self) -> Literal["facts", "events"] | None:
+        """What its records are, as far as the format says it; None: they have to be read."""
+        if self.format in ("auto", "jsonl"):
+            return None
+        return "events" if self.format == "elken" else "facts"
+
 
 class CorpusSpec(Spec):
     """Text for hidden states and covariances, one text per line or gloss."""
@@ -531,6 +541,11 @@ class ProfileSpec(Spec):
     then into further passes. The numbers do not depend on it."""
     methods_for: dict[MethodId, tuple[Identifier, ...]] = {}
     """Methods beyond ``methods``, each on trial for the named claims only: what the profile's time allows of them."""
+    chains_from: Literal["drawn", "first"] = "drawn"
+    """``drawn``: chains of records drawn by seed and id; ``first``: consecutive records from the beginning of the data,
+    as appendix C.1 of the paper has them. There the long chain goes on over the records of the other chains."""
+    triples: Identifier | None = None
+    """Judge of format ``openai`` whose model draws the facts of events; none: the rule of `editverdict.data.cloze`."""
     capabilities: dict[CapabilityGroup, Identifier] = {}
     """The suite of tasks that stands for each group of them; a group without one has no case that can be measured."""
     chain_limits: dict[MethodId, Annotated[int, Field(ge=1)]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from editverdict.data import DataError, EditRecord, chains, single_edits
+from editverdict.data import DataError, EditRecord, chains, first_chains, single_edits
 
 
 def edits(number: int, split: str = "test") -> list[EditRecord]:
@@ -54,3 +54,17 @@ def test_too_few_records_are_named() -> None:
         chains(RECORDS, split="tune", n_chains=4, length=10, long_length=10, seed=0)
     with pytest.raises(ValueError, match="long_length >= length"):
         chains(RECORDS, split="test", n_chains=4, length=10, long_length=5, seed=0)
+
+
+def test_the_first_chains_are_the_groups_of_the_file() -> None:
+    """As appendix C.1 has them; its sequence of 100 is made of the records of its groups."""
+    drawn = first_chains(RECORDS, 3, 10, 25)
+    assert ids(drawn[1:]) == [[f"test-{i}" for i in range(start, start + 10)] for start in (10, 20)]
+    assert ids(drawn)[0] == [f"test-{i}" for i in range(25)]
+    assert [len(chain) for chain in first_chains(RECORDS, 3, 10, 10)] == [10, 10, 10]
+    with pytest.raises(DataError, match="takes the first 200 records, found 150"):
+        first_chains(RECORDS, 20, 10, 10)
+
+
+def test_more_first_chains_leave_the_earlier_ones_as_they_are() -> None:
+    assert first_chains(RECORDS, 6, 10, 10) == first_chains(RECORDS, 10, 10, 10)[:6]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from datetime import UTC, datetime, timedelta
@@ -69,6 +70,20 @@ def test_tokens_that_are_not_counted_are_unknown_and_not_zero(endpoint: Endpoint
 
 def test_nothing_to_judge_asks_nobody() -> None:
     assert OpenAIJudge(Endpoint(free_port()).spec("honest")).judge_many([]) == []
+
+
+def test_a_reply_of_another_form(endpoint: Endpoint) -> None:
+    """The same client for what is no verdict: the prompt is all that is sent, and the form is the caller's."""
+    form = {"type": "object", "properties": {"triples": {"type": "array"}}, "required": ["triples"]}
+    prompt = json.dumps({"accepted_answers": ["Paris"], "answer": "Paris"})
+    said = endpoint.judge("honest").complete(prompt, "triples", form)
+    (body,) = endpoint.stats()["bodies"]
+    assert json.loads(said)["verdict"] == "yes"  # what it says is handed on as it is
+    assert [one["content"] for one in body["messages"]] == [prompt]
+    sent = body["response_format"]["json_schema"]
+    assert (sent["name"], sent["schema"]) == ("triples", form)
+    with pytest.raises(JudgeError, match="access refused"):
+        endpoint.judge("status:9:401").complete(prompt, "triples", form)
 
 
 # --------------------------------------------------------------------------- an endpoint that fails

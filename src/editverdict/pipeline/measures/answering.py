@@ -10,16 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from editverdict.data.records import EditRecord
+from editverdict.data.records import EditRecord, kind_of
 from editverdict.evaluation.dimensions import Locality, edit_counts, scores_of, undecided
 from editverdict.evaluation.judging import Item
 from editverdict.evaluation.probability import probability_scores
-from editverdict.evaluation.questions import DIMENSIONS, questions_of
+from editverdict.evaluation.questions import DIMENSIONS, Dimension, questions_of
 from editverdict.inference.contests import SINGLE
 from editverdict.inference.intervals import missing
 from editverdict.pipeline.answers import Answered, Asked, answers_before, ask, in_state, known_edits, unedited
 from editverdict.pipeline.comparing import facts_kept
-from editverdict.pipeline.edits import editor_of, singles, steps
+from editverdict.pipeline.edits import editor_of
+from editverdict.pipeline.event_facts import drawn, state_after, states_alone, told
 from editverdict.pipeline.judging import judged
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, passed
@@ -29,6 +30,18 @@ from editverdict.pipeline.trial import NotHere, Trial
 HEADROOM = 0.2
 TEN = 10.0
 Chain = list[EditRecord]
+EVENT_DIMENSIONS: tuple[Dimension, ...] = ("loc", "port")
+"""Events have no prompt of their own, and so neither reliability nor generalization (Tables 35 and 36)."""
+
+
+def dimensions_of(chains: Sequence[Chain]) -> tuple[Dimension, ...]:
+    """The dimensions that an average is made of: all four, of events locality and portability."""
+    return EVENT_DIMENSIONS if kind_of(everything(chains)) == "events" else DIMENSIONS
+
+
+def by_eq4(dimensions: Sequence[str]) -> list[str]:
+    """The same dimensions with locality by Eq. 4."""
+    return ["loc_eq4" if name == "loc" else name for name in dimensions]
 
 
 def chains_of(trial: Trial, case: Case, length: int) -> list[Chain]:
@@ -46,7 +59,7 @@ def single_answers(
 ) -> list[Answered]:
     """Per chain: each of its records edited alone on the clean model and asked; rows put together."""
     records = everything(chains)
-    states = singles(trial, case.model, method, records)
+    states = states_alone(trial, case.model, method, records)
     asked = [
         in_state(trial, case.model, method, f"{method} single edits", [r], s, **options)
         for r, s in zip(records, states, strict=True)
@@ -67,7 +80,7 @@ def chain_answers(
     trial: Trial, case: Case, method: str, chains: Sequence[Chain], before: dict[str, str], **options: Any
 ) -> list[Answered]:
     """Per chain: the state after its last edit, asked about all its edits (retention)."""
-    states = [steps(trial, case.model, method, chain) for chain in chains]
+    states = [state_after(trial, case.model, method, chain) for chain in chains]
     asked = [
         in_state(trial, case.model, method, f"{method} chains", c, s, **options)
         for c, s in zip(chains, states, strict=True)
@@ -75,20 +88,21 @@ def chain_answers(
     return ask(trial, case.model, asked, before=before)
 
 
-def average(answered: Answered, locality: Locality = "accuracy") -> float:
-    """Unweighted mean of Rel, Gen, Loc and Port over the edits of one set of answers."""
-    found = scores_of(answered.rows, locality=locality).avg
+def average(answered: Answered, locality: Locality = "accuracy", parts: Sequence[Dimension] = DIMENSIONS) -> float:
+    """Unweighted mean of Rel, Gen, Loc and Port, or of some of them, over the edits of one set of answers."""
+    found = scores_of(answered.rows, locality=locality, parts=parts).avg
     if found is None:
-        raise ValueError(f"a dimension has no question at all: {edit_counts(answered.rows)}; an average needs all four")
+        wanted = ", ".join(parts)
+        raise ValueError(f"a dimension has no question at all: {edit_counts(answered.rows)}; an average needs {wanted}")
     return found
 
 
 def unanswerable(case: Case, chains: Sequence[Chain]) -> Measurement | None:
     """A measurement that is invalid because some chain has no question of some dimension, if so."""
-    lacking = []
+    lacking, wanted = [], dimensions_of(chains)
     for number, chain in enumerate(chains):
         present = {q.dimension for record in chain for q in questions_of(record)}
-        lacking += [f"chain {number + 1} has no {name} question" for name in DIMENSIONS if name not in present]
+        lacking += [f"chain {number + 1} has no {name} question" for name in wanted if name not in present]
     if chains and not lacking:
         return None
     made = Measurement({d.name: missing(note="a dimension has no question") for d in case.claim.definitions})
@@ -103,7 +117,9 @@ def score_table(**many: Sequence[Answered]) -> dict[str, dict[str, float | None]
     table: dict[str, dict[str, float | None]] = {}
     for name, answered in many.items():
         rows = [row for one in answered for row in one.rows]
-        table[name] = dict(vars(scores_of(rows)))
+        # Asked about nothing but what events have: then their average is meant.
+        only = {row["dimension"] for row in rows} == {*EVENT_DIMENSIONS}
+        table[name] = dict(vars(scores_of(rows, parts=EVENT_DIMENSIONS if only else DIMENSIONS)))
         if open_ := undecided(rows):
             table[name]["undecided"] = open_
         probability = [row for one in answered for row in one.probability]
@@ -148,9 +164,12 @@ def mean(values: Sequence[float]) -> float:
 def describe(trial: Trial, case: Case, made: Measurement, chains: Sequence[Chain], length: int) -> None:
     """Add what the measurement stands on: T, protocol, judge, and what the unedited model gets right."""
     made.edits = length
-    made.resolution = 1 / (4 * length)
+    made.resolution = 1 / (len(dimensions_of(chains)) * length)
     how = f"protocol {trial.profile.protocol_of(case.model).id}, judge {trial.profile.judge}"
     made.stands_on = f"{case.subject}, {len(chains)} chains of {length} edits, {how}"
+    if facts := drawn(trial, everything(chains)):
+        made.descriptive["facts_of_events"] = facts
+        made.stands_on += f", {told(facts)}"
     base = unedited(trial, case.model, everything(chains))
     made.descriptive["scores"] = score_table(unedited=[base]) | made.descriptive.get("scores", {})
     known = {r["edit_id"] + r["prompt"]: r["correct"] for r in base.rows if r["dimension"] == "loc"}
@@ -231,6 +250,11 @@ class AskedChains:
         """Keep what a method's states came to, and hand the answers on."""
         self.facts.append(kept(method, self.chains, answered, None if single else self.length))
         return answered
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """What an average is made of."""
+        return dimensions_of(self.chains)
 
     def single(self, method: str) -> list[Answered]:
         """Each edit alone on the clean model."""

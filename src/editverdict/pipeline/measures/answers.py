@@ -21,6 +21,7 @@ from editverdict.pipeline.measures.answering import (
     chains_of,
     complete,
     describe,
+    dimensions_of,
     everything,
     examples,
     gold_answers,
@@ -52,23 +53,26 @@ def average_drop(trial: Trial, case: Case) -> Measurement:
     if (lacking := unanswerable(case, chains)) is not None:
         return lacking
     before = answers_before(trial, case.model, everything(chains))
+    parts = dimensions_of(chains)
     alone = single_answers(trial, case, method, chains, before)
     after = chain_answers(trial, case, method, chains, before, probabilities=True)
     gross = chain_answers(trial, case, method, chains, before, scale=TEN)
     # By the very same way as the method: singles in small batches, chains in large ones, through an editor.
     idle = drop_of_no_op(trial, case, chains, before)
-    resolution = 1 / (4 * length)
+    resolution = 1 / (len(parts) * length)
 
     def drop(singles_: Sequence[Answered], chain: Sequence[Answered], locality: Locality = "accuracy") -> Estimate:
         return t_interval(
-            [average(a, locality) - average(b, locality) for a, b in zip(singles_, chain, strict=True)],
+            [average(a, locality, parts) - average(b, locality, parts) for a, b in zip(singles_, chain, strict=True)],
             resolution=resolution,
         )
 
     made = Measurement({"locality-accuracy": drop(alone, after), "locality-eq4": drop(alone, after, "eq4")})
     made.controls["ten-fold"] = drop(alone, gross)
     made.controls["no-op"] = t_interval(idle)
-    made.checks |= headroom("headroom-single-avg", mean([average(a) for a in alone]), "average of single edits")
+    made.checks |= headroom(
+        "headroom-single-avg", mean([average(a, parts=parts) for a in alone]), "average of single edits"
+    )
     made.checks |= complete("answers-complete", after, chains)
     made.descriptive["scores"] = score_table(single=alone, sequential=after, ten_fold=gross)
     describe(trial, case, made, chains, length)
@@ -93,7 +97,8 @@ def drop_of_no_op(trial: Trial, case: Case, chains: Sequence[Chain], before: dic
     """The same drop for the editor that changes nothing, per chain."""
     alone = single_answers(trial, case, "no-op", chains, before)
     after = chain_answers(trial, case, "no-op", chains, before)
-    return [average(a) - average(b) for a, b in zip(alone, after, strict=True)]
+    parts = dimensions_of(chains)
+    return [average(a, parts=parts) - average(b, parts=parts) for a, b in zip(alone, after, strict=True)]
 
 
 # --------------------------------------------------------------------------- retention at the horizon
@@ -212,22 +217,25 @@ def scr_advantage(trial: Trial, case: Case) -> Measurement:
     if (lacking := unanswerable(case, chains)) is not None:
         return lacking
     before = answers_before(trial, case.model, everything(chains))
+    parts = dimensions_of(chains)
     after = chain_answers(trial, case, method, chains, before, probabilities=True)
     scr = scr_answers(trial, case, chains, chains, before)
     beside = scr_answers(trial, case, chains, irrelevant(chains), before, "SCR, irrelevant memory")
     gold = gold_answers(trial, case, chains, before)
-    resolution = 1 / (4 * length)
+    resolution = 1 / (len(parts) * length)
 
     def advantage(one: Sequence[Answered], locality: Locality = "accuracy") -> Estimate:
         return t_interval(
-            [average(a, locality) - average(b, locality) for a, b in zip(one, after, strict=True)],
+            [average(a, locality, parts) - average(b, locality, parts) for a, b in zip(one, after, strict=True)],
             resolution=resolution,
         )
 
     made = Measurement({"locality-accuracy": advantage(scr), "locality-eq4": advantage(scr, "eq4")})
     made.controls["irrelevant-memory"] = advantage(beside)
     made.controls["gold-context"] = advantage(gold)
-    made.checks |= headroom("headroom-gold", mean([average(a) for a in gold]), "average with the gold context")
+    made.checks |= headroom(
+        "headroom-gold", mean([average(a, parts=parts) for a in gold]), "average with the gold context"
+    )
     made.checks |= complete("answers-complete", scr, chains)
     made.descriptive["scores"] = score_table(method=after, SCR=scr, irrelevant_memory=beside, gold_context=gold)
     made.descriptive["confirmed"] = _confirmed(scr)
@@ -237,7 +245,7 @@ def scr_advantage(trial: Trial, case: Case) -> Measurement:
     made.pictures += [
         units_picture(
             case,
-            f"SCR minus {method}, average of four dimensions, per chain",
+            f"SCR minus {method}, average of {len(parts)} dimensions, per chain",
             {
                 "SCR": made.definitions["locality-accuracy"].units,
                 "irrelevant-memory (negative)": made.controls["irrelevant-memory"].units,

@@ -21,6 +21,7 @@ from editverdict.pipeline.measures.answering import (
     TEN,
     AskedChains,
     begin,
+    by_eq4,
     chain_answers,
     headroom,
     irrelevant,
@@ -48,25 +49,25 @@ def _units(made: Measurement, case: Case, subject: str) -> dict[str, Sequence[fl
 # --------------------------------------------------------------------------- every dimension
 @measure("scr_in_every_dimension")
 def scr_in_every_dimension(trial: Trial, case: Case) -> Measurement:
-    """Smallest, over the four dimensions, of SCR minus the method after the chain (Tables 3, 29-32)."""
+    """Smallest, over the dimensions, of SCR minus the method after the chain (Tables 3, 29-32)."""
     method = method_of(case)
     scr_threshold(trial, case)
     asked = begin(trial, case)
     after, scr, other, gold = asked.after(method), asked.scr(), asked.scr_irrelevant(), asked.gold()
 
-    def smallest(answered: Sequence[Answered], names: Sequence[str], resolution: float) -> Estimate:
-        parts = {name: less(scores_in(answered, name), scores_in(after, name)) for name in names}
+    def smallest(answered: Sequence[Answered], of: Sequence[str], resolution: float) -> Estimate:
+        parts = {name: less(scores_in(answered, name), scores_in(after, name)) for name in of}
         return smallest_mean(parts, resolution=resolution)
 
-    step = 1 / asked.length
-    made = Measurement({"locality-accuracy": smallest(scr, DIMENSIONS, step)})
-    made.definitions["locality-eq4"] = smallest(scr, ("rel", "gen", "loc_eq4", "port"), step)
-    made.controls["irrelevant-memory"] = smallest(other, DIMENSIONS, step)
-    made.controls["right-answers"] = smallest(right_answers(trial, scr), DIMENSIONS, 0.0)
-    made.checks |= headroom("headroom-gold", mean(scores_in(gold, *DIMENSIONS)), "average with the gold context")
-    made.descriptive["advantage"] = {n: mean(less(scores_in(scr, n), scores_in(after, n))) for n in DIMENSIONS}
+    step, names = 1 / asked.length, asked.dimensions
+    made = Measurement({"locality-accuracy": smallest(scr, names, step)})
+    made.definitions["locality-eq4"] = smallest(scr, by_eq4(names), step)
+    made.controls["irrelevant-memory"] = smallest(other, names, step)
+    made.controls["right-answers"] = smallest(right_answers(trial, scr), names, 0.0)
+    made.checks |= headroom("headroom-gold", mean(scores_in(gold, *names)), "average with the gold context")
+    made.descriptive["advantage"] = {n: mean(less(scores_in(scr, n), scores_in(after, n))) for n in names}
     scores = {"SCR": scr, "method": after, "irrelevant memory": other, "gold context": gold}
-    title = f"SCR minus {method}, smallest of four dimensions, per chain"
+    title = f"SCR minus {method}, smallest of {len(names)} dimensions, per chain"
     return asked.finished(made, scores, title, _units(made, case, SCR))
 
 
@@ -138,16 +139,17 @@ def scr_single_to_sequential(trial: Trial, case: Case) -> Measurement:
     asked = begin(trial, case)
     alone, together, other = asked.single(SCR), asked.scr(), asked.scr_irrelevant()
     idle_alone, idle = asked.no_op_single(), asked.no_op()
-    step = 1 / (4 * asked.length)
+    parts = asked.dimensions
+    step = 1 / (len(parts) * asked.length)
 
     def change(first: Sequence[Answered], second: Sequence[Answered], *names: str) -> Estimate:
         return t_interval(less(scores_in(first, *names), scores_in(second, *names)), resolution=step)
 
-    made = Measurement({"locality-accuracy": change(alone, together, *DIMENSIONS)})
-    made.definitions["locality-eq4"] = change(alone, together, "rel", "gen", "loc_eq4", "port")
-    made.controls["irrelevant-memory"] = change(alone, other, *DIMENSIONS)
-    made.controls["no-op"] = change(idle_alone, idle, *DIMENSIONS)
-    made.checks |= headroom("headroom-single-avg", mean(scores_in(alone, *DIMENSIONS)), "average of SCR, one edit")
+    made = Measurement({"locality-accuracy": change(alone, together, *parts)})
+    made.definitions["locality-eq4"] = change(alone, together, *by_eq4(parts))
+    made.controls["irrelevant-memory"] = change(alone, other, *parts)
+    made.controls["no-op"] = change(idle_alone, idle, *parts)
+    made.checks |= headroom("headroom-single-avg", mean(scores_in(alone, *parts)), "average of SCR, one edit")
     scores = {"single": alone, "sequential": together, "irrelevant memory": other}
     title = f"SCR with one edit minus with {asked.length} edits in its memory, per chain"
     return asked.finished(made, scores, title, _units(made, case, SCR))
