@@ -242,16 +242,6 @@ PARTS = (
         cell_by_cell=True,
     ),
     Part(
-        (40,),
-        "Token-level locality",
-        ("tok-preedit-100", "tok-param-low", "tok-wise-strong", "tok-grace-100", "tok-scr-competitive"),
-        (("", answers_of.tokens_kept), ("retrieval, same chains", answers_of.tokens_kept_by_retrieval)),
-        "Free answers to locality questions before and after, token by token, the end of an answer included: same "
-        "token at the same place, of the longer answer; and all of it. The paper gives no formula, and neither model, "
-        "data nor length of its sequences and answers; our sequences are the chains of this run.",
-        together=True,
-    ),
-    Part(
         (41,),
         "AlphaEdit under two weights of its L2 term",
         ("alpha-single-vs-seq-tradeoff",),
