@@ -10,12 +10,13 @@ import pytest
 from scipy import stats
 
 from editverdict.evaluation.dimensions import Scores
-from editverdict.pipeline.sequences import comparisons_of, lines_of, measure, table
+from editverdict.pipeline.sequences import _work, comparisons_of, lines_of, measure
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.reporting.sequences import sequences_markdown
 from suites.selftest.pipeline.sessions import ROOT
 from suites.selftest.reporting.test_methods_table import MANIFEST
 
+MODEL, DATA = "rehearsal-llama", "worldfacts"
 REL = (0.9, 0.8, 0.85, 0.95, 0.9, 0.7)
 OTHER = (0.3, 0.1, 0.25, 0.3, 0.35, 0.1)
 
@@ -66,13 +67,11 @@ def test_the_page_shows_what_differs_and_what_failed() -> None:
 
 
 def test_a_table_on_a_toy_is_made_once(tmp_path: Path) -> None:
-    make = functools.partial(
-        make_trial, Options(profile="smoke", methods=("no-op", "easyedit:ROME"), store=tmp_path), ROOT / "specs"
-    )
-    trial = make()
-    lines, compared, failed = table(trial, make, 1, lambda _: None)
-    assert [(line["method"], line["edits"], line["chains"]) for line in lines] == [("no-op", t, 2) for t in (1, 2, 3)]
-    assert list(failed) == ["easyedit:ROME"] and "--easyedit-python" in failed["easyedit:ROME"] and compared == []
+    make = functools.partial(make_trial, Options(profile="smoke", store=tmp_path), ROOT / "specs")
+    assert _work(make, MODEL, DATA, "no-op") == ("no-op", None)
+    _, error = _work(make, MODEL, DATA, "easyedit:ROME")
+    assert error is not None and "--easyedit-python" in error
     again = make()
-    assert lines_of({"no-op": measure(again, "rehearsal-llama", "worldfacts", "no-op")}) == lines
+    lines = lines_of({"no-op": measure(again, MODEL, DATA, "no-op")})
+    assert [(line["edits"], line["chains"]) for line in lines] == [(1, 2), (2, 2), (3, 2)]
     assert sum(counts.built for counts in again.store.ledger.snapshot().values()) == 0
