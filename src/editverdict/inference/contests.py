@@ -1,8 +1,8 @@
 """The table of a run's methods against each other: every pair, schedule and dimension, one correction over all.
 
 Subjects are what the main interval and the p value stand on (:mod:`editverdict.inference.comparisons`). Facts of one
-chain share a state, so after a chain there is a second interval, over chains, and a difference counts only where both
-see it.
+chain share a state, so after a chain there are a second interval and a second p value, over chains; the larger p goes
+into the correction, and a difference counts only where both see it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from editverdict.inference.comparisons import DRAWS, Comparison, Outcomes, compare, mcnemar
 from editverdict.inference.corrections import holm
 from editverdict.inference.intervals import LEVEL, t_interval
+from editverdict.inference.pvalues import mean_p
 from editverdict.inference.rows import Interval
 
 DIMENSIONS = ("rel", "gen", "loc", "port")
@@ -76,6 +77,8 @@ class ContestLine(ContestPart):
     """Student t over chains; None: single edits, or fewer than two chains."""
     p: float
     """Sign flips over subjects, two-sided."""
+    p_chains: float | None
+    """Student t over chains, two-sided; None: single edits. The larger of the two goes into Holm's correction."""
     p_holm: float
     only_first: int | None
     """Questions that the first alone has right; None where questions were judged in shares."""
@@ -132,7 +135,7 @@ def contest(
     if len(set(names)) != len(names):
         raise ValueError(f"a method stands twice under one schedule: {names}")
     found = [pair for schedule in _schedules(states) for pair in _pairs(states, schedule, level, draws)]
-    adjusted = holm([line.p for line, _ in found])
+    adjusted = holm([line.p if line.p_chains is None else max(line.p, line.p_chains) for line, _ in found])
     lines = [
         line.model_copy(update={"p_holm": p, "differs": p < 1.0 - level and seen})
         for (line, seen), p in zip(found, adjusted, strict=True)
@@ -183,13 +186,14 @@ def _line(
     for fact in shared:
         gap = first.facts[fact].scores[dimension] - second.facts[fact].scores[dimension]
         by_chain.setdefault(first.facts[fact].chain, []).append(gap)
-    over_chains, seen = None, True
+    over_chains, p_chains, seen = None, None, True
     if first.schedule != SINGLE:
         step = 1.0 / min(map(len, by_chain.values()))
-        over_chains = t_interval([math.fsum(g) / len(g) for g in by_chain.values()], level, step).interval
+        gaps = [math.fsum(g) / len(g) for g in by_chain.values()]
+        over_chains, p_chains = t_interval(gaps, level, step).interval, mean_p(gaps, step)
         agrees = over_chains is not None and not over_chains[0] <= 0.0 <= over_chains[1]
         seen = len(by_chain) >= MIN_CHAINS and agrees
-    return _filled(first, second, dimension, shared, found, questions, len(by_chain), over_chains), seen
+    return _filled(first, second, dimension, shared, found, questions, len(by_chain), over_chains, p_chains), seen
 
 
 def _outcomes(state: MethodState, dimension: str, facts: Sequence[str]) -> Outcomes:
@@ -223,6 +227,7 @@ def _filled(
     questions: tuple[int, int, float, float] | None,
     n_chains: int,
     over_chains: Interval | None,
+    p_chains: float | None,
 ) -> ContestLine:
     only_first, only_second, exact, mid = questions or (None, None, None, None)
     scores = [math.fsum(one.facts[f].scores[dimension] for f in shared) / len(shared) for one in (first, second)]
@@ -240,6 +245,7 @@ def _filled(
         interval=found.difference.interval,
         chains_interval=over_chains,
         p=found.p,
+        p_chains=p_chains,
         p_holm=1.0,
         only_first=only_first,
         only_second=only_second,

@@ -66,6 +66,8 @@ class Estimate:
     """What the quantity cannot leave (a correlation: -1 and 1); the interval is cut there."""
     shared: Shared | None = None
     """What the units' spread does not show, because they have it in common."""
+    parts: int = 1
+    """Of how many parts this is the least: each counts when p values against it are corrected further."""
 
     def record(self) -> dict[str, Any]:
         """What is needed beside the units to compute the interval again; belongs in ``Row.descriptive``."""
@@ -74,6 +76,8 @@ class Estimate:
         record = {"method": self.method, "resolution": self.resolution, "bias": bias}
         if self.shared is not None:
             record["shared"] = [self.shared.error, self.shared.dof]
+        if self.parts > 1:
+            record["parts"] = self.parts
         return record if self.bounds is None else record | {"bounds": list(self.bounds)}
 
     def within(self, bounds: Interval) -> Estimate:

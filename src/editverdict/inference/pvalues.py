@@ -57,10 +57,36 @@ def case_p_values(row: Row) -> CasePValues:
         return CasePValues(support=max(above_low, below_high), refute=min(under_low, over_high))
     sign, threshold = regions.direction(region), regions.threshold_of(region)
     strict = region.op in ("<", ">")
+    against = [_upper(sign * (threshold - c), error, dof, strict=not strict) for c in centres]
+    # The least of m parts: its interval is moved by what Bonferroni takes at its own level. At the smaller levels of a
+    # correction over cases m takes more than that shift, so the factor itself counts there.
+    alone = _upper(sign * (threshold - float(row.estimate or 0.0)), error, dof, strict=not strict)
     return CasePValues(
         support=max(_upper(sign * (c - threshold), error, dof, strict=strict) for c in centres),
-        refute=max(_upper(sign * (threshold - c), error, dof, strict=not strict) for c in centres),
+        refute=max(*against, min(1.0, _parts(row) * alone)),
     )
+
+
+def _parts(row: Row) -> int:
+    record = row.descriptive.get(ESTIMATION_KEY)
+    return int(record.get("parts", 1)) if isinstance(record, dict) else 1
+
+
+def mean_p(units: Sequence[float], resolution: float = 0.0) -> float:
+    """Two-sided p value of a mean of zero over units (Student t, with the granularity's floor on the error).
+
+    Parameters
+    ----------
+    units
+        One difference per unit; fewer than two give 1.
+    resolution
+        As in :func:`editverdict.inference.intervals.t_interval`.
+    """
+    if len(units) < 2:
+        return 1.0
+    error, dof = total_error(units, resolution, None)
+    mean = math.fsum(units) / len(units)
+    return min(1.0, 2.0 * _upper(abs(mean), error, dof, strict=True))
 
 
 def _exact(row: Row) -> CasePValues:

@@ -65,7 +65,7 @@ def smallest_mean(
     above = wider * standard_error(parts[name], step(name))
     below = least.interval[0] - min(lowest)
     found = t_interval(parts[name], level, step(name), bias=(-above, below))
-    return replace(found, note=f"smallest in {name}")
+    return replace(found, note=f"smallest in {name}", parts=len(parts))
 
 
 # --------------------------------------------------------------------------- parts in units of their own
@@ -125,4 +125,4 @@ def weakest_part(parts: Mapping[str, Part], level: float = LEVEL) -> Estimate:
     above = (t_quantile(1.0 - (1.0 - level) / len(parts), dof) - t_quantile(level, dof)) * error
     below = least.interval[0] - min(ends)
     found = t_interval(part.units, level, part.resolution, bias=(-above, below), shared=part.shared)
-    return replace(found, note=f"weakest: {name}")
+    return replace(found, note=f"weakest: {name}", parts=len(parts))

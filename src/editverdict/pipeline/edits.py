@@ -147,7 +147,8 @@ def step_recipe(trial: Trial, model_id: str, method_id: str, records: Sequence[E
     for group in _groups(records, batch):
         done += len(group)
         before = None if found is None else found.key
-        memo = ("step-key", model_id, method_id, before, *(record.id for record in group))
+        # By what is edited, not by id alone: ids are unique within one dataset, and a trial may have several.
+        memo = ("step-key", model_id, method_id, before, *((r.id, *edit_fields(r).values()) for r in group))
         if memo not in trial._memo:
             trial._memo[memo] = _step_recipe(
                 trial, model_id, method_id, records[:done], len(group), before, one_by_one=batch == 1

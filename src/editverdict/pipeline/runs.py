@@ -295,5 +295,5 @@ def finish(
     claims = judge_claims(trial, rows, suites)
     (trial.run_dir / "claims.json").write_text(json.dumps([c.model_dump(mode="json") for c in claims], indent=1))
     (trial.run_dir / "manifest.json").write_text(json.dumps(manifest(trial, folder, seconds, rows), indent=1))
-    refresh_contests(trial.run_dir, rows, trial.profile.methods)
+    refresh_contests(trial.run_dir, rows, trial.profile.all_methods)
     return rows, claims

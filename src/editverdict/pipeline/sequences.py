@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
-from scipy import stats
-
 from editverdict.evaluation.dimensions import Scores
 from editverdict.inference.corrections import holm
 from editverdict.inference.intervals import Estimate, t_interval
+from editverdict.inference.pvalues import mean_p
 from editverdict.pipeline.methods_table import known_failures, worker_trial
 from editverdict.pipeline.trajectories import Trajectory, trajectory_of
 from editverdict.pipeline.trial import Trial
@@ -43,6 +42,11 @@ def _units(scores: Sequence[Scores], name: str) -> list[float] | None:
     return None if any(value is None for value in found) else [float(value) for value in found]
 
 
+def _step(name: str, t: int) -> float:
+    """Granularity of a chain's score: one answer in ``t``, of an average a quarter of that."""
+    return 1 / (4 * t) if name == "avg" else 1 / t
+
+
 def _shown(estimate: Estimate) -> dict[str, Any]:
     return {"value": estimate.value, "interval": list(estimate.interval) if estimate.interval else None}
 
@@ -55,7 +59,8 @@ def lines_of(values: Values) -> list[dict[str, Any]]:
             line: dict[str, Any] = {"method": method, "edits": t, "chains": len(by_t[t])}
             for name in SCORES:
                 units = _units(by_t[t], name)
-                line[name] = None if units is None else {**_shown(t_interval(units)), "units": units}
+                found = None if units is None else t_interval(units, resolution=_step(name, t))
+                line[name] = None if found is None else {**_shown(found), "units": units}
             lines.append(line)
     return lines
 
@@ -64,13 +69,13 @@ def comparisons_of(values: Values) -> list[dict[str, Any]]:
     """Every pair of methods at each T both have, dimension by dimension: mean difference over the same chains.
 
     A paired t test over chains (facts of one chain share a state, so they are no units), Holm over the whole table.
-    Where all chains differ by the same there is nothing to test and no p value: at T = 1 often so.
+    The error has the floor of what one answer in T is: chains that all differ alike are no certainty.
 
     Returns
     -------
     list of dict
-        ``first``, ``second``, ``edits``, ``score``, ``difference`` (first minus second), ``interval`` (99%), ``p`` and
-        ``p_holm`` (None where no test could be made).
+        ``first``, ``second``, ``edits``, ``score``, ``difference`` (first minus second), ``interval`` (99%), ``p``,
+        ``p_holm``.
     """
     found: list[dict[str, Any]] = []
     for first, second in combinations(values, 2):
@@ -80,16 +85,12 @@ def comparisons_of(values: Values) -> list[dict[str, Any]]:
                 if one is None or other is None:
                     continue
                 gaps = [a - b for a, b in zip(one, other, strict=True)]
-                p = float(stats.ttest_1samp(gaps, 0.0).pvalue) if len(set(gaps)) > 1 else None
-                shown = _shown(t_interval(gaps)) if len(gaps) > 1 else {"value": gaps[0], "interval": None}
+                shown = _shown(t_interval(gaps, resolution=_step(name, t)))
                 found.append(
                     {"first": first, "second": second, "edits": t, "score": name, "difference": shown["value"],
-                     "interval": shown["interval"], "p": p, "p_holm": None}
+                     "interval": shown["interval"], "p": mean_p(gaps, _step(name, t))}
                 )  # fmt: skip
-    tested = [row for row in found if row["p"] is not None]
-    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = adjusted
-    return found
+    return [row | {"p_holm": p} for row, p in zip(found, holm([row["p"] for row in found]), strict=True)]
 
 
 def _work(make: Callable[[], Trial], model_id: str, dataset_id: str, method: str) -> tuple[str, str | None]:

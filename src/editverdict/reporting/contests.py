@@ -38,8 +38,9 @@ def lead(one: Contest) -> str:
     return (
         f"{len(one.lines)} comparisons of two methods on the same facts, {apart} of which show a difference. "
         f"Differences are means over facts with {percent(one.level)} intervals by a bootstrap over subjects; p by "
-        "flipping the signs of subjects, after Holm over the whole table. Facts of one chain share a state, so a "
-        "difference after chains counts only where six chains and more, each one number, see it, too. McNemar's test "
+        "flipping the signs of subjects, after Holm over the whole table. Facts of one chain share a state, so after "
+        "chains the larger p counts, of subjects and of chains (t, each chain one number), and a difference only where "
+        "six chains and more see it. McNemar's test "
         "(questions that the first alone has right, and the second alone) takes questions for independent and decides "
         "nothing. No claim is judged here."
     )
@@ -119,7 +120,7 @@ def contests_markdown(many: Sequence[Contest], line: Callable[[str], str]) -> li
 
 _COLUMNS = ("model", "dataset", "score_id", "level", "schedule", "dimension", "first", "second", "n_facts",
             "n_subjects", "n_chains", "score_first", "score_second", "difference", "low", "high", "chains_low",
-            "chains_high", "p", "p_holm", "only_first", "only_second", "p_mcnemar", "p_mcnemar_mid",
+            "chains_high", "p", "p_chains", "p_holm", "only_first", "only_second", "p_mcnemar", "p_mcnemar_mid",
             "differs")  # fmt: skip
 
 

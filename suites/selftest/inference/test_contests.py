@@ -50,6 +50,21 @@ def test_what_one_broken_chain_does_is_no_difference_of_methods() -> None:
     assert alone.chains_interval is None and alone.differs  # single edits have a state each
 
 
+def test_under_a_true_null_with_shared_states_hardly_any_table_shows_a_difference() -> None:
+    """Chains fall and rise together: what subjects call certain is corrected over chains as well."""
+    shown = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        states = []
+        for t in (5, 10, 20):
+            for name in ("A", "B", "C"):
+                chance = 1 / (1 + np.exp(-1.5 * rng.standard_normal(6)))
+                drawn = rng.random((6, 10)) < chance[:, None]
+                states.append(state(name, lambda c, e, d=drawn: float(d[c, e]), f"after {t}"))
+        shown += any(line.differs for line in contest("m", "d", ID, states, draws=99).lines)
+    assert shown <= 1
+
+
 def test_fewer_than_six_chains_show_nothing() -> None:
     states = [state("A", lambda c, e: 1.0, chains=5), state("B", lambda c, e: 0.0, chains=5)]
     (line,) = table(*states).lines
@@ -68,7 +83,9 @@ def test_holm_runs_over_all_schedules_dimensions_and_pairs() -> None:
     assert [(line.schedule, line.first, line.second) for line in found.lines] == [
         (schedule, *pair) for schedule in ("single", "after 10") for pair in (("A", "B"), ("A", "C"), ("B", "C"))
     ]
-    assert [line.p_holm for line in found.lines] == pytest.approx(holm([line.p for line in found.lines]))
+    counted = [max(line.p, line.p_chains or 0.0) for line in found.lines]
+    assert any(p > line.p for p, line in zip(counted, found.lines, strict=True))
+    assert [line.p_holm for line in found.lines] == pytest.approx(holm(counted))
 
 
 def test_the_same_answers_are_no_difference() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from editverdict.inference.intervals import Shared, replayed, t_interval
+from editverdict.inference.pvalues import case_p_values
 from editverdict.inference.regions import decide
-from editverdict.inference.rows import Region
+from editverdict.inference.rows import Region, Row
 from editverdict.inference.smallest import Part, smallest_mean, weakest_part
 
 ABOVE = Region(op=">", threshold=0.0, origin="convention", ref="zero")
@@ -85,6 +88,18 @@ def test_refutation_is_corrected_for_the_choice() -> None:
     assert decide(ABOVE, weakest_part({"a": Part(units)}).interval) == "refuted"
     assert decide(ABOVE, weakest_part({"a": Part(units), "b": part(5.0), "c": part(5.0)}).interval) == "inconclusive"
     assert decide(ABOVE, weakest_part({"a": part(-0.3), "b": part(5.0), "c": part(5.0)}).interval) == "refuted"
+
+
+def test_a_correction_over_cases_takes_every_part_into_account(make_row: Callable[..., Row]) -> None:
+    """Holm over cases asks for p values far below the level at which the interval was moved: there Bonferroni's factor
+    over the parts is more than that shift."""
+    units = (-0.05, -0.06, -0.04, -0.055, -0.045, -0.07)
+    four = smallest_mean({"a": units, "b": (1.0,) * 6, "c": (1.0,) * 6, "d": (1.0,) * 6})
+    alone = smallest_mean({"a": units})
+    rows = [make_row(units, estimate=found, expected=ABOVE) for found in (alone, four)]
+    one, all_four = (case_p_values(row).refute for row in rows)
+    assert one < 1e-3 and all_four == pytest.approx(4 * one)
+    assert [row.verdict for row in rows] == ["refuted", "refuted"] and four.record()["parts"] == 4
 
 
 def test_a_precise_part_that_fails_is_not_hidden_behind_a_noisy_one() -> None:

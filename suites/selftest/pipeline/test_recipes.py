@@ -50,6 +50,14 @@ def test_steps_depend_on_what_came_before(own: Trial) -> None:
     assert len(keys) == 3
 
 
+def test_records_of_two_datasets_may_have_one_id(own: Trial) -> None:
+    """Ids like ``test-00000`` are unique within a file: an edit must not be taken for another one's of the same id."""
+    first, second, *_ = own.records("worldfacts")
+    alike = dataclasses.replace(second, id=first.id)
+    assert step_recipe(own, MODEL, "ROME", [first]).key != step_recipe(own, MODEL, "ROME", [alike]).key
+    assert step_recipe(own, MODEL, "ROME", [alike]).key == step_recipe(own, MODEL, "ROME", [second]).key
+
+
 def test_chains_may_be_longer_than_the_stack(own: Trial) -> None:
     records = own.records("worldfacts")[:1200]
     assert len(records) == 1200
