@@ -53,7 +53,7 @@ def test_steps_depend_on_what_came_before(own: Trial) -> None:
 def test_records_of_two_datasets_may_have_one_id(own: Trial) -> None:
     """Ids like ``test-00000`` are unique within a file: an edit must not be taken for another one's of the same id."""
     first, second, *_ = own.records("worldfacts")
-    alike = dataclasses.replace(second, id=first.id)
+    alike = second.model_copy(update={"id": first.id})
     assert step_recipe(own, MODEL, "ROME", [first]).key != step_recipe(own, MODEL, "ROME", [alike]).key
     assert step_recipe(own, MODEL, "ROME", [alike]).key == step_recipe(own, MODEL, "ROME", [second]).key
 
