@@ -12,7 +12,10 @@ from editverdict.reporting.axes import log_ticks
 from editverdict.reporting.paper_figures import OURS, Curve, Figure, Panel
 from editverdict.reporting.svg import INK, MUTED, PALETTE, PAPER, drawing, figure, to_svg
 
-_MARKERS = "os^Dv*"
+_MARKERS = "os^Dv*P"
+"""One more than there are colours, so that six times seven curves differ in one of the two."""
+_WIDE = 140
+"""Characters that fit below a figure side by side."""
 
 
 def _style(names: Sequence[str], curve: Curve) -> dict[str, Any]:
@@ -88,8 +91,11 @@ def figure_svg(made: Figure) -> str:
     columns = 1 if len(made.panels) == 1 else 2 if len(made.panels) in (2, 4) else 3
     rows = -(-len(made.panels) // columns)
     names = list(dict.fromkeys(curve.name for panel in made.panels for curve in panel.curves))
+    labels = dict.fromkeys(_label(curve) for panel in made.panels for curve in panel.curves)
+    across = max(1, min(5, _WIDE // (max(map(len, labels), default=0) + 8)))  # 8: the handle and what is between two
+    below = max(0, -(-len(labels) // across) - 3)
     with drawing():
-        fig = figure(0.7 + 2.7 * rows, 9.6)
+        fig = figure(0.7 + 2.7 * rows + 0.22 * below, 9.6)
         grid = fig.subplots(rows, columns, squeeze=False)
         for axes, panel in zip(grid.flat, made.panels, strict=False):
             _panel(axes, panel, names)
@@ -98,5 +104,5 @@ def figure_svg(made: Figure) -> str:
             found = axes.get_legend_handles_labels()
             handles |= {label: handle for handle, label in zip(*found, strict=True) if label not in handles}
         if len(handles) > 1 and made.panels[0].kind != "points":
-            fig.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=5, handlelength=2.6)
+            fig.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=across, handlelength=2.6)
         return to_svg(fig, f"Figure {made.number}")

@@ -13,10 +13,12 @@ from typing import Any
 from editverdict.inference.rows import Row
 from editverdict.reporting.evidence import ParetoPicture
 from editverdict.reporting.paper_answers import METRICS
+from editverdict.reporting.paper_courses import COURSE_CLAIMS, about_facts, own_courses, printed_course
 from editverdict.reporting.paper_efficiency import latency, scores
-from editverdict.reporting.paper_nearest import ALL_EDITS, NearLine, nearest_lines
+from editverdict.reporting.paper_nearest import NearLine, nearest_lines
 from editverdict.reporting.paper_parts import PARTS, Part
-from editverdict.reporting.paper_rows import Record, mapping_at
+from editverdict.reporting.paper_places import Place, is_named, named, place_of, told_apart
+from editverdict.reporting.paper_rows import Record
 from editverdict.reporting.paper_tables import Beside, PaperTable, is_method, scope_reasons, why_missing
 from editverdict.reporting.run import Run, RunFolderError, load_evidence
 
@@ -26,9 +28,10 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of one method or configuration, of this run or of the paper."""
+    """Points of one method or configuration, of this run (in one model, on one dataset) or of the paper."""
 
     name: str
+    """With the model, the dataset or both behind it where the figure has several of this run's."""
     source: str
     points: tuple[tuple[float, float], ...]
     texts: tuple[str, ...] = ()
@@ -73,78 +76,27 @@ _COURSES = {
     7: ("Llama-2-7B-Chat", 29),
     8: ("Mistral-7B-Instruct-v0.1", 29),
 }
-_COURSE_CLAIMS = ("rq1-drop-single-to-seq", "rq1-collapse-sequential", "scr-dominates-avg")
-
-
-def course(rows: Sequence[Row], method: str) -> dict[str, dict[int, float]]:
-    """Metric -> number of edits -> score of a method: single edits, chains on their way, and their ends."""
-    found: dict[str, dict[int, float]] = {metric: {} for metric in METRICS}
-    for row in (row for row in rows if row.method == method):
-        edits = row.descriptive.get("edits")
-        table = mapping_at(row.descriptive, "scores")
-        if row.claim.startswith("corr-") and isinstance(row.descriptive.get("schedule"), list):
-            for place, t in enumerate(row.descriptive["schedule"]):
-                for metric in METRICS:
-                    column = [line[place] for line in table.get(metric) or []]
-                    if column and None not in column:
-                        found[metric].setdefault(int(t), sum(column) / len(column))
-        elif row.claim in _COURSE_CLAIMS[:2] and isinstance(edits, int):
-            for state, t in (("single", 1), ("sequential", edits)):
-                _take(found, mapping_at(table, state), t, first=row.claim == _COURSE_CLAIMS[0])
-    return found
-
-
-def _take(found: dict[str, dict[int, float]], numbers: Mapping[str, Any], t: int, *, first: bool = True) -> None:
-    """Take scores at one T; where a case with all dimensions of all chains (``first``) has one, that one counts."""
-    for metric in METRICS:
-        value = numbers.get(metric)
-        if isinstance(value, int | float) and (first or t not in found[metric]):
-            found[metric][t] = float(value)
 
 
 def _curve(name: str, points: Mapping[int, float], source: str = OURS) -> Curve:
     return Curve(name, source, tuple((float(t), points[t]) for t in sorted(points)))
 
 
-def _own_courses(run: Run) -> dict[str, dict[str, dict[int, float]]]:
-    """Method -> metric -> edits -> score, SCR after the chain among them."""
-    methods = dict.fromkeys(row.method for row in run.rows if row.method and row.claim in _COURSE_CLAIMS)
-    made = {method: course(run.rows, method) for method in methods}
-    for row in (row for row in run.rows if row.claim == "scr-dominates-avg"):
-        edits = row.descriptive.get("edits")
-        if isinstance(edits, int) and (numbers := mapping_at(row.descriptive, "scores", "SCR")):
-            _take(made.setdefault("SCR", {metric: {} for metric in METRICS}), numbers, edits)
-    return {name: own for name, own in made.items() if any(own.values())}
-
-
-def _printed_course(paper: PaperTable, model: str, metric: str) -> dict[str, dict[int, float]]:
-    """Method -> edits -> printed share, of a table of one model."""
-    made: dict[str, dict[int, float]] = {}
-    for record in paper.records:
-        if record.get("model") != model or record.get("dataset", "ZsRE") != "ZsRE":
-            continue
-        all_edits = ALL_EDITS["ZsRE"]
-        if "value" in record and record["metric"] == metric:
-            n = all_edits if str(record["n_edits"]).lower() == "all" else int(record["n_edits"])
-            made.setdefault(str(record["method"]), {})[n] = float(record["value"])
-        elif record.get("setting") == "sequential" and record[metric] not in (None, ""):
-            made.setdefault(str(record["method"]), {})[all_edits] = float(record[metric]) / 100.0
-    return made
-
-
 def _courses(run: Run, paper: Mapping[int, PaperTable], tables: Mapping[int, Beside], number: int) -> Figure:
     model, table = _COURSES[number]
-    own = _own_courses(run)
+    run = about_facts(run)
+    own = own_courses(run.rows)
     panels = []
     for metric in METRICS:
-        printed = _printed_course(paper[table], model, metric)
+        printed = printed_course(paper[table], model, metric)
         curves = [_curve(name, found[metric]) for name, found in own.items() if found[metric]]
-        curves += [_curve(name, points, PAPER) for name, points in printed.items() if name in own]
+        curves += [_curve(name, points, PAPER) for name, points in printed.items() if _among(own, name)]
         why = "" if own else "no case of this run asked edited models about their edits"
         panels.append(Panel(metric.capitalize(), "edits N", "share of answers", tuple(curves), log_x=True, why=why))
     beside = tables.get(table)
     records = [r for r in paper[table].records if r.get("model") == model and r.get("dataset", "ZsRE") == "ZsRE"]
-    ours = [record for block in beside.blocks for record in block.records] if beside else []
+    blocks = [block for block in beside.blocks if block.rows[0] in run.rows] if beside else []
+    ours = [record for block in blocks for record in block.placed]
     part = _part(table)
     near = nearest_lines(records, ours, _why(run, part)) if beside else []
     return Figure(
@@ -152,9 +104,9 @@ def _courses(run: Run, paper: Mapping[int, PaperTable], tables: Mapping[int, Bes
         f"The paper draws Rel, Gen, Loc and Port of its methods in {model} on ZsRE at N = 1, 10, 100 and all. It "
         f"prints numbers near to it in Table {table}, drawn hollow; this run's are of its own model, data and N.",
         tuple(panels),
-        tuple(row for row in run.rows if row.claim in _COURSE_CLAIMS and row.estimate is not None),
+        tuple(row for row in run.rows if row.claim in COURSE_CLAIMS and row.estimate is not None),
         _absent(run, part, _methods(records), own),
-        _reasons(run, _COURSE_CLAIMS),
+        _reasons(run, COURSE_CLAIMS),
         table,
         tuple(near),
     )
@@ -165,17 +117,16 @@ def _events(run: Run, paper: Mapping[int, PaperTable], tables: Mapping[int, Besi
     part, shown = _part(36), ("AlphaEdit", "SCR")
     records = [r for r in paper[36].records if r["method"] in shown]
     beside = tables.get(36)
-    ours = [r for block in beside.blocks for r in block.records] if beside else []
+    ours = [r for block in beside.blocks for r in block.placed] if beside else []
     own = [r for r in ours if any(_of(r, method) for method in shown) and r.get("setting") == "sequential"]
+    bars = _event_bars(own, shown)
     why = "" if own else why_missing(run, part, "AlphaEdit", _rows_of(run, part))
     panels = []
-    for column, name in (("port", "Port."), ("loc", "Loc."), ("avg", "Avg.")):
-        curves = [
-            _bars(f"{m}", OURS, [(str(r.get("dataset")), r.get(column)) for r in own if _of(r, m)]) for m in shown
-        ]
+    for column, title in (("port", "Port."), ("loc", "Loc."), ("avg", "Avg.")):
+        curves = [_bars(name, OURS, [(at, r.get(column)) for at, r in held]) for name, held in bars.items()]
         curves += [_bars(m, PAPER, [(str(r["model"]), r[column]) for r in records if r["method"] == m]) for m in shown]
         filled = tuple(curve for curve in curves if curve.points)
-        panels.append(Panel(name, "", "percent", filled, kind="bars", why=why))
+        panels.append(Panel(title, "", "percent", filled, kind="bars", why=why))
     return Figure(
         4,
         "The paper draws AlphaEdit beside SCR after sequential edits on ELKEN, in three models; the numbers are those "
@@ -189,14 +140,27 @@ def _events(run: Run, paper: Mapping[int, PaperTable], tables: Mapping[int, Besi
     )
 
 
+def _event_bars(own: Sequence[Record], shown: Sequence[str]) -> dict[str, list[tuple[str, Record]]]:
+    """Method or variant of it -> its records, each with the text below its bar: the dataset, of several models both."""
+    several = len({r["model"] for r in own}) > 1
+    found: dict[str, list[tuple[str, Record]]] = {}
+    for record in sorted(own, key=lambda r: [not _of(r, method) for method in shown]):
+        at = ", ".join(str(record[key]) for key in ("model", "dataset") if key == "dataset" or several)
+        found.setdefault(str(record["method"]), []).append((at, record))
+    return found
+
+
 def _of(record: Record, method: str) -> bool:
     name = str(record.get("method"))
     return name == method or name.startswith(f"{method}-")
 
 
 def _bars(name: str, source: str, values: Iterable[tuple[str, Any]]) -> Curve:
-    known = [(text, float(value)) for text, value in values if value not in (None, "")]
-    return Curve(name, source, tuple((float(i), v) for i, (_, v) in enumerate(known)), tuple(t for t, _ in known))
+    known: dict[str, float] = {}
+    for text, value in values:
+        if value not in (None, ""):
+            known.setdefault(text, float(value))  # SCR beside several methods: one bar
+    return Curve(name, source, tuple((float(i), v) for i, v in enumerate(known.values())), tuple(known))
 
 
 # ------------------------------------------------------------------------------- Figures 5, 9: two costs
@@ -204,9 +168,12 @@ _PARETO = "rq4-no-method-wins-both"
 
 
 def _costs(run: Run) -> tuple[list[Row], dict[str, tuple[float, float]]]:
-    """Method -> (seconds per edit, latency over the unedited model's), out of the evidence of the cases."""
+    """Method -> (seconds per edit, latency over the unedited model's), out of the evidence of the cases.
+
+    Names say the model and the dataset where there are several.
+    """
     rows = [row for row in run.rows if row.claim == _PARETO]
-    found: dict[str, tuple[float, float]] = {}
+    found: dict[tuple[Place, str], tuple[float, float]] = {}
     for row in rows:
         try:
             evidence = load_evidence(run.path, row)
@@ -215,8 +182,9 @@ def _costs(run: Run) -> tuple[list[Row], dict[str, tuple[float, float]]]:
         for picture in evidence.pictures if evidence else ():
             for point in picture.points if isinstance(picture, ParetoPicture) else ():
                 if point.x is not None and point.y is not None:
-                    found.setdefault(point.name, (point.x, point.y))
-    return rows, found
+                    found.setdefault((place_of(row), point.name), (point.x, point.y))
+    apart = told_apart(place for place, _ in found)
+    return rows, {named(name, apart[place]): at for (place, name), at in found.items()}
 
 
 def _two_costs(run: Run, paper: Mapping[int, PaperTable], tables: Mapping[int, Beside], number: int) -> Figure:
@@ -254,13 +222,13 @@ def _all_bars(found: Mapping[str, tuple[float, float]], axis: int, why: str) -> 
 _SENSITIVITY = ("sens-latency-moderate", "sens-performance-robust")
 
 
-def _by_memory(records: Iterable[Record], column: str, source: str) -> list[Curve]:
-    """One curve over top-k per size of memory."""
+def _by_memory(records: Iterable[Record], column: str, source: str, apart: str = "") -> list[Curve]:
+    """One curve over top-k per size of memory, of one model and dataset."""
     found: dict[int, dict[int, float]] = {}
     for record in records:
         if record.get(column) not in (None, ""):
             found.setdefault(int(record["memory_size"]), {})[int(record["top_k"])] = float(record[column])
-    return [_curve(f"{size} texts", points, source) for size, points in found.items()]
+    return [_curve(named(f"{size} texts", apart), points, source) for size, points in found.items()]
 
 
 def _relative(curves: Sequence[Curve]) -> list[Curve]:
@@ -271,16 +239,25 @@ def _relative(curves: Sequence[Curve]) -> list[Curve]:
     return [Curve(c.name, c.source, tuple((x, y / least) for x, y in c.points)) for c in curves]
 
 
+def _own_by_memory(rows: Sequence[Row], table: int, column: str) -> list[Curve]:
+    """Curves of the run; each model and dataset has its own, and its own least latency."""
+    read = latency if table == 45 else scores
+    found: dict[Place, list[Record]] = {}
+    for row in rows:
+        if records := [r for r in read(row) if r.get("metric", "rel") == "rel"]:
+            found.setdefault(place_of(row), []).extend(records)
+    apart = told_apart(found)
+    made = [_by_memory(records, column, OURS, apart[place]) for place, records in found.items()]
+    return [curve for curves in made for curve in (_relative(curves) if table == 45 else curves)]
+
+
 def _sensitivity(run: Run, paper: Mapping[int, PaperTable], tables: Mapping[int, Beside]) -> Figure:
     panels, missing = [], []
     for claim, table, column in ((_SENSITIVITY[0], 45, "latency_s"), (_SENSITIVITY[1], 46, "value")):
         rows, part = [row for row in run.rows if row.claim == claim], _part(table)
-        read = latency if table == 45 else scores
-        ours = [r for row in rows for r in read(row) if r.get("metric", "rel") == "rel"]
         printed = [r for r in paper[table].records if r.get("metric", "rel") == "rel"]
-        own, theirs = _by_memory(ours, column, OURS), _by_memory(printed, column, PAPER)
-        if table == 45:
-            own, theirs = _relative(own), _relative(theirs)
+        own, theirs = _own_by_memory(rows, table, column), _by_memory(printed, column, PAPER)
+        theirs = _relative(theirs) if table == 45 else theirs
         why = "" if own else why_missing(run, part, None, rows)
         missing += [why] if why else []
         title, unit = ("Inference time", "over that of 100 texts, top-1") if table == 45 else ("Reliability", "share")
@@ -312,10 +289,14 @@ def _methods(records: Iterable[Record]) -> list[str]:
     return list(dict.fromkeys(str(r["method"]) for r in records if r.get("method") not in (None, "", "Pre-edit")))
 
 
+def _among(names: Iterable[str], method: str, *, variants: bool = False) -> bool:
+    return any(is_named(name, method, variants=variants) for name in names)
+
+
 def _absent(run: Run, part: Part, methods: Iterable[str], there: Mapping[str, Any]) -> tuple[str, ...]:
     """Why each method of the paper's figure is not in ours."""
     rows = _rows_of(run, part)
-    lacking = [m for m in methods if not any(name == m or name.startswith(f"{m}-") for name in there)]
+    lacking = [m for m in methods if not _among(there, m, variants=True)]
     return tuple(dict.fromkeys(why_missing(run, part, method, rows) for method in lacking))
 
 

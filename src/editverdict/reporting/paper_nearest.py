@@ -1,7 +1,8 @@
 """Cell by cell: what a run measured, what the paper prints in the nearest setting, and why a cell is empty.
 
-*Nearest* is the printed row of the same method and setting whose numbers of edits, texts and top-k are closest on a log
-scale; of several models or datasets the first in the table. Nothing is judged, and no two numbers are subtracted.
+*Nearest* is the printed row of the same method and setting: of our own model and dataset where the table prints them,
+then of exactly our setting, then with the closest numbers of edits, texts and top-k on a log scale, then the first in
+the table. Nothing is judged, and no two numbers are subtracted.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from editverdict.reporting.paper_places import same_place
 from editverdict.reporting.paper_rows import Record
 
 _WORDS = ("method", "setting", "l2", "logp_group")
@@ -62,7 +64,7 @@ def nearest_lines(
     paper
         The printed rows of one table.
     ours
-        Records of the run in the table's columns; absent numbers are None.
+        Records of the run in the table's columns, with ``model`` and ``dataset``; absent numbers are None.
     why
         (method, or None where the table is about none; whether the run has no number at all of it) -> why a line is
         empty.
@@ -72,8 +74,9 @@ def nearest_lines(
     Returns
     -------
     list of NearLine
-        Method by method, the run's first: its own lines, and those of the paper's first model and dataset that none of
-        them is near to; by number of edits or texts.
+        Method by method, the run's first: its own lines, and those of the paper that none of them is near to, of the
+        run's own model and dataset where the table has them, else of its first; by number of edits or texts. Names say
+        the model or the dataset where the run has several.
     """
     own = _lines(ours)
     # A method that the paper did not run on some model has a row of dashes there: nothing is near to that.
@@ -81,6 +84,7 @@ def nearest_lines(
         key: numbers for key, numbers in _lines(paper).items() if any(v not in (None, "") for v in numbers.values())
     }
     keys = [name for name in KEYS if any(name in record for record in paper)]
+    keys += [name for name in _PLACES if len({_value(key, name) for key in own}) > 1]
     columns = _columns(printed)
     there = {_value(key, "method") for key in own}
     made = []
@@ -112,18 +116,34 @@ def _ordered(keys: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def _uncovered(own: Line, printed: Line) -> list[tuple[str, ...]]:
-    """Printed rows of the first model and dataset of each method that no line of the run is nearest to."""
-    first: dict[str, tuple[str, ...]] = {}
-    for row in printed:
-        first.setdefault(_value(row, "method"), row[-len(_PLACES) :])
-    rows = [row for row in printed if row[-len(_PLACES) :] == first[_value(row, "method")]]
-    found = []
-    for row in rows:
-        near = [key for key in own if _same(key, row)]
-        best = [min(_distance(key, other) for other in printed if _same(key, other)) for key in near]
-        if not any(_distance(key, row) <= least + 1e-9 for key, least in zip(near, best, strict=True)):
-            found.append((*row[: -len(_PLACES)], "", ""))
-    return list(dict.fromkeys(found))
+    """Printed rows that no line of the run is nearest to, as keys with those of the run's places that they match."""
+    best = {key: min((_rank(key, row) for row in printed if _same(key, row)), default=None) for key in own}
+    found: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for row, match in _rows_to_cover(own, printed):
+        covered = any(_same(key, row) and _rank(key, row) == least for key, least in best.items())
+        if not covered and sum(map(bool, match)) >= sum(map(bool, found.get(row, ()))):
+            found[row] = match
+    return list(dict.fromkeys((*row[: -len(_PLACES)], *match) for row, match in found.items()))
+
+
+def _rows_to_cover(own: Line, printed: Line) -> Iterable[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Of each method, for each model and dataset of the run, the rows of the printed ones that are nearest to them."""
+    for method in dict.fromkeys(_value(row, "method") for row in printed):
+        rows = [row for row in printed if _value(row, "method") == method]
+        for ours in dict.fromkeys(key[-len(_PLACES) :] for key in own) or [("",) * len(_PLACES)]:
+            _, nearest = min((_elsewhere(ours, row), place) for place, row in enumerate(rows))
+            there = rows[nearest][-len(_PLACES) :]
+            yield from ((row, _matching(ours, row)) for row in rows if row[-len(_PLACES) :] == there)
+
+
+def _matching(ours: tuple[str, ...], row: tuple[str, ...]) -> tuple[str, ...]:
+    """Our model and our dataset, each as far as a printed row is of it."""
+    return tuple("" if other else name for name, other in zip(ours, _elsewhere(ours, row), strict=True))
+
+
+def _elsewhere(ours: tuple[str, ...], row: tuple[str, ...]) -> tuple[bool, ...]:
+    """Whether a printed row is of another model, and of another dataset; a table without them is of none of ours."""
+    return tuple(not same_place(one, other) for one, other in zip(ours, row[-len(_PLACES) :], strict=True))
 
 
 def _is(name: str, method: str) -> bool:
@@ -189,11 +209,17 @@ def _distance(key: tuple[str, ...], row: tuple[str, ...]) -> float:
     return total
 
 
+def _rank(key: tuple[str, ...], row: tuple[str, ...]) -> tuple[float, ...]:
+    """How near a printed row is: model, dataset, words that differ (``either`` for a setting), then sizes."""
+    words = sum(_value(key, name) != _value(row, name) for name in _WORDS)
+    return (*_elsewhere(key[-len(_PLACES) :], row), words, round(_distance(key, row), 9))
+
+
 def _nearest(key: tuple[str, ...], printed: Line) -> tuple[tuple[str, ...], Mapping[str, Any]] | None:
     rows = [row for row in printed if _same(key, row)]
     if not rows:
         return None
-    best = min(rows, key=lambda row: _distance(key, row))  # of equals the first in the table
+    best = min(rows, key=lambda row: _rank(key, row))  # of equals the first in the table
     return best, printed[best]
 
 

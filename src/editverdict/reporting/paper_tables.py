@@ -16,6 +16,7 @@ from editverdict.ledger.tables import Line, TableSpec, read_ledger
 from editverdict.reporting.formatting import LOOKS
 from editverdict.reporting.paper_nearest import NearLine, nearest_lines
 from editverdict.reporting.paper_parts import FIGURES, PARTS, Part
+from editverdict.reporting.paper_places import place_of
 from editverdict.reporting.paper_rows import NAMES, Record, notes
 from editverdict.reporting.run import Run
 
@@ -80,6 +81,12 @@ class Block:
     """What the numbers are, where a table has several blocks per subject."""
     rows: tuple[Row, ...]
     records: tuple[Record, ...]
+
+    @property
+    def placed(self) -> list[Record]:
+        """The records with the model and dataset that all rows of the block share."""
+        model, dataset = place_of(self.rows[0])
+        return [{"model": model or None, "dataset": dataset or None} | record for record in self.records]
 
     @property
     def stands_on(self) -> list[str]:
@@ -233,7 +240,7 @@ def _near(
     run: Run, table: PaperTable, part: Part, rows: Sequence[Row], blocks: Sequence[Block]
 ) -> tuple[NearLine, ...]:
     """Every cell of a table beside the paper's at its nearest setting."""
-    ours = [record for block in blocks for record in block.records]
+    ours = [record for block in blocks for record in block.placed]
 
     def why(method: str | None, absent: bool) -> str:
         if absent:
@@ -286,9 +293,9 @@ def largest_t(records: Sequence[Record]) -> list[Record]:
 # ------------------------------------------------------------------------------- CSV
 def records_csv(paper: Sequence[Record], blocks: Sequence[Block]) -> tuple[list[str], list[list[Any]]]:
     """Columns and lines of one table: the paper's as printed, ours in full precision, an absent number left empty."""
-    ours = [{"what": b.name, "model": b.rows[0].model, **record} for b in blocks for record in b.records]
+    ours = [{"what": block.name, **record} for block in blocks for record in block.placed]
     lines = [{"source": "paper", **record} for record in paper] + [{"source": "this run", **record} for record in ours]
     filled = {name for line in lines for name, value in line.items() if value not in (None, "")}
-    names = dict.fromkeys(["source", "what", "model", *(name for line in lines for name in line)])
+    names = dict.fromkeys(["source", "what", "model", "dataset", *(name for line in lines for name in line)])
     columns = [name for name in names if name in filled]
     return columns, [[line.get(name) for name in columns] for line in lines]

@@ -12,9 +12,10 @@ from xml.etree import ElementTree
 import pytest
 
 from editverdict.inference.rows import Row
+from editverdict.reporting.paper_courses import course
 from editverdict.reporting.paper_drawings import figure_svg
 from editverdict.reporting.paper_export import write_paper_tables
-from editverdict.reporting.paper_figures import OURS, Figure, Panel, course, figure_rows, paper_figures
+from editverdict.reporting.paper_figures import OURS, Figure, Panel, figure_rows, paper_figures
 from editverdict.reporting.paper_tables import PaperTable, beside_paper, read_paper
 from editverdict.reporting.run import Run
 from suites.selftest.reporting.conftest import pareto_picture
@@ -71,6 +72,65 @@ def test_a_course_joins_single_edits_the_way_and_the_ends(of: Callable[..., Row]
     assert found["port"] == {1: 0.1, 10: 0.1}  # at T = 5 some chain has no such question: missing, not zero
 
 
+def at(rows: list[Row], model: str, dataset: str, **scale: float) -> list[Row]:
+    """The rows in another model and on other data; ``rel`` puts that number into every score named ``rel``."""
+    made = []
+    for row in rows:
+        told = json.loads(json.dumps(row.descriptive))
+        for state in told["scores"].values():
+            if isinstance(state, dict):
+                state.update(scale)
+        case = f"{row.claim}[{model}-{row.method}-{dataset}]"
+        changes = {"model": model, "dataset": dataset, "case": case, "descriptive": told}
+        made.append(row.model_copy(update=changes))
+    return made
+
+
+def test_one_curve_per_model_and_dataset(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
+    ends = [row for row in answers(of) if row.claim in ("rq1-drop-single-to-seq", "scr-dominates-avg")]
+    cells = {("m-one", "zsre"): 0.75, ("m-one", "wikidata-counterfact"): 0.5, ("m-two", "zsre"): 0.125}
+    rows = [row for place, rel in cells.items() for row in at(ends, *place, rel=rel)]
+    figure = made(paper, *rows)[3]
+    drawn = curves(figure.panels[0])
+    for (model, dataset), rel in cells.items():
+        assert drawn[f"ROME ({model}, {dataset})"] == ((1.0, rel), (10.0, rel))
+        assert drawn[f"SCR ({model}, {dataset})"] == ((10.0, rel),)
+    assert len(drawn) == 6 and set(curves(figure.panels[0], "paper")) == {"ROME"}
+    assert not any(line.startswith("ROME: ") for line in figure.missing)
+    svg = figure_svg(figure)
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert all(name in svg for name in drawn)
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        ([("m-one", "zsre"), ("m-two", "zsre")], {"ROME (m-one)", "ROME (m-two)"}),
+        ([("m-one", "zsre"), ("m-one", "worldfacts")], {"ROME (zsre)", "ROME (worldfacts)"}),
+        ([("m-one", "zsre")], {"ROME"}),
+    ],
+)
+def test_names_are_no_longer_than_needed(
+    paper: dict[int, PaperTable], of: Callable[..., Row], places: list[tuple[str, str]], names: set[str]
+) -> None:
+    rows = [row for place in places for row in at(answers(of)[:1], *place)]
+    assert set(curves(made(paper, *rows)[7].panels[0])) == names
+
+
+def test_events_are_in_no_figure_of_facts(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
+    facts = at(answers(of), "smollm2-135m", "zsre")
+    none = {"rel": None, "gen": None, "loc": 0.99, "port": 0.99}
+    events = [
+        row.model_copy(update={"not_comparable": "events"})
+        for row in at(answers(of)[:1], "smollm2-135m", "elken", **none)
+    ]
+    alone, both = made(paper, *facts), made(paper, *facts, *events)
+    for number in (3, 7, 8):
+        assert both[number] == alone[number]
+        assert all(row.dataset == "zsre" for row in both[number].rows) and "ROME" in curves(both[number].panels[3])
+    assert not curves(made(paper, *events)[3].panels[2])
+
+
 def test_figure_3_has_ours_and_table_37(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
     figure = made(paper, *answers(of))[3]
     assert [panel.title for panel in figure.panels] == ["Rel", "Gen", "Loc", "Port"]
@@ -121,6 +181,33 @@ def test_memory_and_top_k(paper: dict[int, PaperTable], of: Callable[..., Row]) 
     speed, quality = made(paper, *rows)[10].panels
     assert curves(speed) == {"100 texts": ((1.0, 1.0), (3.0, pytest.approx(1.2))), "1000 texts": ((1.0, 1.5),)}
     assert curves(quality)["1000 texts"] == ((1.0, 0.75),) and not speed.why
+
+
+def test_memory_and_top_k_of_two_models(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
+    rows = []
+    for model, slow in (("m-one", 1.0), ("m-two", 4.0)):
+        times = {"100 texts, top-1": 0.5 * slow, "100 texts, top-3": 0.75 * slow}
+        shares = {"100 texts, top-1": {"rel": slow / 8}}
+        rows.append(of("sens-latency-moderate", model=model, descriptive={"seconds_per_query": times}))
+        rows.append(of("sens-performance-robust", model=model, descriptive={"scores": shares}))
+    speed, quality = made(paper, *rows)[10].panels
+    relative = ((1.0, 1.0), (3.0, 1.5))
+    assert curves(speed) == {"100 texts (m-one)": relative, "100 texts (m-two)": relative}
+    assert curves(quality) == {"100 texts (m-one)": ((1.0, 0.125),), "100 texts (m-two)": ((1.0, 0.5),)}
+
+
+def test_costs_and_events_of_two_models(paper: dict[int, PaperTable], of: Callable[..., Row], tmp_path: Path) -> None:
+    (tmp_path / "evidence.json").write_text(json.dumps({"pictures": [pareto_picture()]}), encoding="utf-8")
+    rows = []
+    for model, port in (("m-one", 0.25), ("m-two", 0.75)):
+        rows.append(of("rq4-no-method-wins-both", model=model, evidence="evidence.json"))
+        state = {"port": port, "loc": 0.5}
+        rows.append(of("rq3-scr-best", "AlphaEdit", model=model, descriptive={"scores": {"method": state}}))
+    found = made(paper, *rows, path=tmp_path)
+    assert {"ROME (m-one)", "ROME (m-two)"} <= set(curves(found[5].panels[0]))
+    (bars,) = [curve for curve in found[4].panels[0].curves if curve.source == OURS]
+    assert bars.name == "AlphaEdit" and bars.texts == ("m-one, worldfacts", "m-two, worldfacts")
+    assert [y for _, y in bars.points] == [25.0, 75.0]
 
 
 def test_events_are_bars_beside_table_36(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:

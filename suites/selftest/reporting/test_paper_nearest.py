@@ -11,7 +11,7 @@ import pytest
 from editverdict.inference.rows import Row
 from editverdict.reporting.paper_nearest import NearLine, near_reasons, near_rows, nearest_lines
 from editverdict.reporting.paper_page import near_grid
-from editverdict.reporting.paper_tables import PaperTable, beside_paper, read_paper
+from editverdict.reporting.paper_tables import PaperTable, beside_paper, read_paper, records_csv
 from editverdict.reporting.run import Run
 
 RowFactory = Callable[..., Row]
@@ -55,9 +55,9 @@ def scores(rel: float) -> dict[str, float]:
     return {"rel": rel, "gen": 0.2, "loc": 0.3, "port": 0.1, "avg": (rel + 0.6) / 4}
 
 
-def drop(of: Callable[..., Row], method: str = "ROME") -> Row:
-    table = {"unedited": scores(0.01), "single": scores(0.9), "sequential": scores(0.25)}
-    return of("rq1-drop-single-to-seq", method, descriptive={"edits": 10, "scores": table})
+def drop(of: Callable[..., Row], method: str = "ROME", after: float = 0.25, **changes: Any) -> Row:
+    table = {"unedited": scores(0.01), "single": scores(0.9), "sequential": scores(after)}
+    return of("rq1-drop-single-to-seq", method, descriptive={"edits": 10, "scores": table}, **changes)
 
 
 def test_a_cell_stands_beside_the_printed_one(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
@@ -150,6 +150,72 @@ def test_events_and_tokens_have_tables_once_there_are_rows(
     tokens = near(40, paper, of("tok-param-low", "ROME", descriptive={"tokens": kept}))
     assert line_of(tokens, method="ROME", setting="single").cells["match_ratio"].ours == 50.0
     assert line_of(tokens, method="ROME", setting="sequential").cells["exact_match"].ours is None
+
+
+def test_two_models_have_a_line_each(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
+    rows = [drop(of, after=after, model=model) for model, after in (("m-one", 0.9), ("m-two", 0.05))]
+    lines = near(29, paper, *rows)
+    found = {one.names["model"]: one.cells["rel"].ours for one in lines if one.names["method"] == "ROME"}
+    assert found == {"m-one": pytest.approx(90.0), "m-two": pytest.approx(5.0)}
+    assert all("dataset" not in one.names for one in lines)
+    assert [one.names["model"] for one in lines if one.names["method"] == "MEMIT"] == [""]
+    page = near_grid(29, lines).text
+    assert "m-one" in page and "m-two" in page and {row["model"] for row in near_rows(lines)} == {"m-one", "m-two", ""}
+
+
+def test_two_datasets_are_named(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
+    rows = [drop(of, after=after, dataset=name) for name, after in (("zsre", 0.5), ("elsewhere", 0.25))]
+    for number, rel in ((29, (50.0, 25.0)), (37, (0.5, 0.25))):
+        lines = [one for one in near(number, paper, *rows) if one.names.get("n_edits", "10") == "10"]
+        found = {one.names["dataset"]: one.cells["rel"].ours for one in lines if one.names["method"] == "ROME"}
+        assert found == dict(zip(("zsre", "elsewhere"), rel, strict=True))
+        assert all("model" not in one.names for one in lines)
+    assert all(set(one.names) == {"method", "setting"} for one in near(29, paper, rows[0]))
+
+
+def test_a_model_of_the_paper_stands_beside_its_own_row(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
+    lines = near(29, paper, drop(of, model="llama-3.1-8b-instruct", dataset="zsre"))
+    printed = {r["method"]: r["rel"] for r in paper[29].records if r["model"] == "Llama-3.1-8B-Instruct" and r["rel"]}
+    assert {one.names["method"]: one.cells["rel"].paper for one in lines} == printed
+    assert all(one.setting == "Llama-3.1-8B-Instruct, ZsRE, all edits" for one in lines)
+
+
+def test_two_models_of_the_paper_each_beside_their_own(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
+    ours = {"llama-2-7b-chat": "Llama-2-7B-Chat", "mistral-7b-instruct-v0.1": "Mistral-7B-Instruct-v0.1"}
+    lines = near(29, paper, *(drop(of, model=model, dataset="zsre") for model in ours))
+    for model, theirs in ours.items():
+        for method in ("ROME", "MEMIT"):  # measured, and not: either line stands beside the model's own
+            assert line_of(lines, method=method, model=model).setting == f"{theirs}, ZsRE, all edits"
+
+
+@pytest.mark.parametrize(
+    ("place", "words", "beside"),
+    [
+        ({"model": "m", "dataset": "d"}, {"n_edits": 10, "setting": "single"}, "1"),
+        ({"model": "his", "dataset": "d"}, {"n_edits": 10, "setting": "single"}, "4"),
+        ({"model": "his", "dataset": "our-data"}, {"n_edits": 10, "setting": "single"}, "5"),
+        ({"model": "m", "dataset": "our-data"}, {"n_edits": 10, "setting": "single"}, "3"),
+        ({"model": "his", "dataset": "d"}, {"n_edits": 900, "setting": "either"}, "6"),
+    ],
+)
+def test_own_model_then_own_data_then_own_setting_then_size(
+    place: dict[str, str], words: dict[str, Any], beside: str
+) -> None:
+    rows = [("A", "D", 10, "single"), ("A", "D", 900, "single"), ("A", "Our_data", 900, "single"),
+            ("His", "D", 900, "single"), ("His", "Our_data", 1000, "single"), ("His", "D", 9, "either")]  # fmt: skip
+    keys = ("model", "dataset", "n_edits", "setting")
+    paper = [{"method": "X", **dict(zip(keys, row, strict=True)), "rel": str(i)} for i, row in enumerate(rows, start=1)]
+    lines = nearest_lines(paper, [{"method": "X", **place, **words, "rel": 0.5}], lambda *_: "none")
+    assert [one.cells["rel"].paper for one in lines if one.cells["rel"].ours == 0.5] == [beside]
+
+
+def test_the_csv_says_on_which_data(paper: dict[int, PaperTable], of: Callable[..., Row]) -> None:
+    rows = [drop(of, dataset=name) for name in ("zsre", "elsewhere")]
+    run = Run(Path("somewhere"), tuple(rows), (), MANIFEST)
+    blocks = next(b for b in beside_paper(run, paper) if b.table.number == 37).blocks
+    columns, lines = records_csv(paper[37].records, blocks)
+    own = [dict(zip(columns, line, strict=True)) for line in lines if line[0] == "this run"]
+    assert [line["dataset"] for line in own] == ["zsre"] * 8 + ["elsewhere"] * 8
 
 
 def test_of_several_sizes_the_nearest_on_a_log_scale() -> None:
