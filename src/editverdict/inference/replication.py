@@ -56,13 +56,18 @@ class Beside:
         return "; ".join((*self.setting, *self.definition))
 
 
+def _plain(name: str) -> str:
+    """A name as ids spell it: the paper's WikiData_counterfact is our ``wikidata-counterfact``."""
+    return name.lower().replace("_", "-")
+
+
 def setting_differs(row: Row, printed: PaperNumber) -> tuple[str, ...]:
     """Where the setting of a row is not that of a printed number, each in a few words."""
     found = []
     pairs = (("model", row.model, printed.model), ("method", row.method, printed.method),
              ("dataset", row.dataset, printed.dataset))  # fmt: skip
     for what, ours, theirs in pairs:
-        if ours and theirs and ours.lower() != theirs.lower():
+        if ours and theirs and _plain(ours) != _plain(theirs):
             found.append(f"another {what} ({ours} for {theirs})")
     edits = row.descriptive.get(EDITS_KEY)
     if printed.edits is not None and isinstance(edits, int) and edits != printed.edits:

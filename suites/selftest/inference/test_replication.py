@@ -48,6 +48,11 @@ def test_where_setting_and_definition_match_there_is_a_distance() -> None:
     assert one.distance == pytest.approx(0.03 / (0.02 + 0.005))
 
 
+def test_a_dataset_is_the_papers_however_its_name_is_joined() -> None:
+    (one,) = beside(row({"dataset": "WikiData_counterfact"}, dataset="wikidata-counterfact"))
+    assert one.comparable and one.why == ""
+
+
 @pytest.mark.parametrize(
     ("changes", "printed", "why"),
     [
