@@ -66,7 +66,7 @@ class Speaks(Said):
             said = {"thinking": think.format(**words), "thinking_closed": closed} if thinks else {}
             text = answer.format(**words)
             said |= {"answer": text, "correct": judge.judge(text, row["accepted"]), "stopped_by": stopped}
-            rows.append({**row, **said, "tokens": PIECES.encode(said.get("thinking", text))})
+            rows.append({**row, **said, "tokens": PIECES.encode(think.format(**words) if thinks else text)})
         return Answered(rows, one.probability, one.key)
 
 
