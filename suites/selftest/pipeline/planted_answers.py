@@ -93,6 +93,19 @@ GOLD = scored(rel=1.0, gen=0.9, loc=0.6, port=0.5)
 NOTHING = scored()
 
 
+def retrieved(one: Answered, share: float) -> Answered:
+    """The same answers, given with a text before the own prompts and rephrases of a share of the edits."""
+    edits = list(dict.fromkeys(row["edit_id"] for row in one.rows))
+    found = {edit for number, edit in enumerate(edits) if number < round(share * len(edits))}
+    rows = [
+        {**row, "given": f"It is known that. {row['prompt']}"}
+        if row["edit_id"] in found and row["dimension"] in ("rel", "gen")
+        else row
+        for row in one.rows
+    ]
+    return Answered(rows, one.probability, one.key)
+
+
 @dataclass(frozen=True)
 class PlantedChains(AskedChains):
     """Chains that are asked nothing: what each state answers is planted."""
@@ -102,6 +115,8 @@ class PlantedChains(AskedChains):
     right."""
     kept: Mapping[str, Right] = field(default_factory=dict)
     """The same names -> which tokens are as before, for states in which that is not what is right."""
+    retrieves: float = 1.0
+    """Share of the edits before whose own prompts and rephrases SCR puts a text."""
 
     def _given(self, name: str) -> list[Answered]:
         kept = self.kept.get(name)
@@ -128,7 +143,7 @@ class PlantedChains(AskedChains):
     no_op_single = no_op
 
     def scr(self) -> list[Answered]:
-        return self._given("SCR")
+        return [retrieved(one, self.retrieves) for one in self._given("SCR")]
 
     def scr_irrelevant(self) -> list[Answered]:
         return self._given("irrelevant")

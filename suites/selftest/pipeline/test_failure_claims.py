@@ -158,9 +158,8 @@ FIRST = "fail-first-token-success"
 def test_first_tokens_and_answers(judged: Judge, single: Kind, verdict: str, value: float) -> None:
     made, found = judged(FIRST, single)
     assert found.decision.verdict == verdict, found.decision.reason
-    assert outcomes(found) == dict.fromkeys(("right-answers", "unedited", "first-token-alone"), "ok") | dict.fromkeys(
-        ("taken-back", "gold-context"), "shown"
-    )
+    decide = ("right-answers", "in-a-sentence", "unedited", "first-token-alone")
+    assert outcomes(found) == dict.fromkeys(decide, "ok") | dict.fromkeys(("taken-back", "gold-context"), "shown")
     assert found.primary.n_units == 60 and found.primary.value == pytest.approx(value, abs=0.06)
     assert made.controls["first-token-alone"].value == 1.0 and made.controls["right-answers"].value == 0.0
     counts = made.descriptive["counts"]["own prompts"]
@@ -240,7 +239,8 @@ FORCING = "proto-teacher-forcing-optimistic"
 def test_gap_between_protocols(judged: Judge, single: Kind, later: bool, verdict: str, rival: str) -> None:
     made, found = judged(FORCING, single, later)
     assert found.decision.verdict == verdict, found.decision.reason
-    assert outcomes(found) == {"right-answers": "ok", "first-token-wrong": "ok", "unedited": "shown"}
+    decide = ("right-answers", "in-a-sentence", "first-token-wrong")
+    assert outcomes(found) == dict.fromkeys(decide, "ok") | {"unedited": "shown"}
     verdicts = {definition.name: definition.verdict for definition in found.decision.definitions}
     assert verdicts["all-tokens"] == rival and found.decision.depends_on_definition == (verdict != rival)
     table = made.descriptive["by_dimension"]["rel"]

@@ -25,12 +25,14 @@ KEPT = scored(rel=0.8, gen=0.7, loc=0.1, port=0.3)
 THINKING = AnswerProtocol.model_validate(
     {"id": "thinks", "prompt_form": "chat", "max_new_tokens": 64, "thinking": {"open": "<think>", "close": "</think>"}}
 )
+CHAT = AnswerProtocol.model_validate({"id": "chat", "prompt_form": "chat", "max_new_tokens": 16})
 
 
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     made = make_trial(Options(profile="smoke", store=tmp_path_factory.mktemp("planted")), ROOT / "specs")
-    update = {"models": (MODEL, STANDARD), "methods": ("AlphaEdit",), "protocols": {MODEL: THINKING}}
+    protocols = {MODEL: THINKING, STANDARD: CHAT}
+    update = {"models": (MODEL, STANDARD), "methods": ("AlphaEdit",), "protocols": protocols}
     made.profile = made.profile.model_copy(update=update)
     yield made
 
@@ -114,6 +116,29 @@ def test_what_is_needed_is_said(trial: Trial, monkeypatch: pytest.MonkeyPatch) -
         reasoning.standard_beside(trial, Case(case.claim, STANDARD, "AlphaEdit", DATA))
 
 
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"prompt_form": "completion"}, r"'thinks' and \S+ by 'chat': prompt_form chat and completion \(profiles\["),
+        ({"stop": ()}, r"stop \['\\n'\] and \[\]"),
+        ({"max_new_tokens": 7}, None),
+    ],
+)
+def test_two_prompt_forms_are_not_compared(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], reason: str | None
+) -> None:
+    """A standard model that is asked in another form may be better by the form alone."""
+    protocols = {MODEL: THINKING, STANDARD: CHAT.model_copy(update=changed)}
+    monkeypatch.setattr(trial, "profile", trial.profile.model_copy(update={"protocols": protocols}))
+    monkeypatch.setattr(reasoning, "STANDARD", STANDARD)
+    case = Case(trial.library.claims[WORSE], MODEL, "AlphaEdit", DATA)
+    if reason is None:
+        assert reasoning.standard_beside(trial, case) == STANDARD
+        return
+    with pytest.raises(NotHere, match=reason):
+        measures()[case.claim.quantity](trial, case)
+
+
 def test_unfinished_thoughts_are_counted(trial: Trial) -> None:
     (one, *_) = planted(Case(trial.library.claims[WORSE], MODEL), {"gold": GOLD}, trial).gold()
     one.rows[0]["thinking_closed"], one.rows[1]["thinking_closed"] = False, True
@@ -128,6 +153,8 @@ def test_cases_exist_where_a_profile_has_the_reasoning_model() -> None:
     assert "AlphaEdit" in {case.method for case in found[WORSE]}
     assert {case.method for case in found[TRADEOFF]} == {"AlphaEdit", "AlphaEdit-L2-1"}
     assert editing.protocol_of("deepseek-r1-distill-llama-8b").thinking is not None
+    forms = {editing.protocol_of(model).prompt_form for model in ("deepseek-r1-distill-llama-8b", reasoning.STANDARD)}
+    assert forms == {"chat"}
     assert cases_of(library, library.profiles["laptop"], library.claims[WORSE]) == []
 
 

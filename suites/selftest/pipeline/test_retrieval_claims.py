@@ -237,6 +237,16 @@ def test_models(judged: Judge, own: Right, theirs: Right, verdict: str) -> None:
     assert set(made.descriptive["reliability"]) == {MODEL, OTHER}
 
 
+def test_a_model_of_another_protocol_is_not_set_beside(
+    judged: Judge, trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = {"after_AlphaEdit": KEPT, "single_AlphaEdit": PERFECT, "after_AlphaEdit elsewhere": LOST}
+    longer = trial.profile.protocol.model_copy(update={"id": "longer", "max_new_tokens": 99})
+    monkeypatch.setattr(trial, "profile", trial.profile.model_copy(update={"protocols": {OTHER: longer}}))
+    with pytest.raises(NotHere, match="by 'longer': max_new_tokens 4 and 99"):
+        judged("alpha-model-dependent", "AlphaEdit", **states)
+
+
 @pytest.mark.parametrize(
     ("theirs", "verdict"), [(KEPT, "supported"), (LOST, "refuted"), (scored(rel=0.85, gen=0.7), "inconclusive")]
 )

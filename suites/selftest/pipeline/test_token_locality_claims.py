@@ -42,12 +42,17 @@ def judged(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> Judge:
     """Measure a claim on planted answers and judge it as the pipeline would."""
 
     def run(
-        claim: str, method: str | None, states: Mapping[str, Right], kept: Mapping[str, Right] | None = None
+        claim: str,
+        method: str | None,
+        states: Mapping[str, Right],
+        kept: Mapping[str, Right] | None = None,
+        retrieves: float = 1.0,
     ) -> tuple[Measurement, Ruling]:
         spec = trial.library.claims[claim]
 
         def begin(one: Trial, of: Case, length: int | None = None) -> PlantedChains:
-            return PlantedChains(one, of, 10, chains(6, 10), {}, states=USUAL | dict(states), kept=kept or {})
+            said = USUAL | dict(states)
+            return PlantedChains(one, of, 10, chains(6, 10), {}, states=said, kept=kept or {}, retrieves=retrieves)
 
         monkeypatch.setattr(token_locality, "begin", begin)
         made = measures()[spec.quantity](trial, Case(spec, MODEL, method, DATA))
@@ -112,7 +117,13 @@ def test_kept_tokens_that_are_judged_otherwise_are_no_measurement(judged: Judge)
 
 # --------------------------------------------------------------------------- parameter methods, and WISE
 @pytest.mark.parametrize(
-    ("single", "verdict"), [(FEW, "supported"), (MOST, "refuted"), (scored(loc=0.25), "inconclusive")]
+    ("single", "verdict"),
+    [
+        (FEW, "supported"),
+        (scored(loc=0.15), "supported"),  # .32 at most .42: above what Table 40 prints of AlphaEdit, below the line
+        (MOST, "refuted"),
+        (scored(loc=0.4), "inconclusive"),
+    ],
 )
 def test_parameter_methods(judged: Judge, single: Right, verdict: str) -> None:
     made, found = judged("tok-param-low", "ROME", of("ROME", single, FEW))
@@ -155,6 +166,17 @@ def test_retrieval_beside_a_method(judged: Judge, scr: Right, method: Right, ver
     made, found = judged("tok-scr-competitive", "ROME", of("ROME", SOME, method) | {"SCR": scr})
     assert found.decision.verdict == verdict and in_order(found), found.decision.reason
     assert made.descriptive["ROME"]["tokens"]["sequence"]["exact"] == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("retrieves", "verdict"), [(0.0, "invalid"), (0.1, "invalid"), (0.3, "supported")])
+def test_retrieval_that_finds_nothing_is_the_unedited_model(judged: Judge, retrieves: float, verdict: str) -> None:
+    """It keeps every token, and would be above any method by never answering from a text."""
+    states = of("ROME", SOME, SOME) | {"SCR": ALL}
+    _, found = judged("tok-scr-competitive", "ROME", states, retrieves=retrieves)
+    assert found.decision.verdict == verdict, found.decision.reason
+    checks = {check.name: check for check in found.checks}
+    assert checks["retrieval-in-force"].detail.startswith(f"a text before {round(60 * retrieves)} of 60 own prompts")
+    assert (verdict == "invalid") == ("retrieval-in-force" in found.decision.reason)
 
 
 def test_without_room_above_the_method_nothing_is_told(judged: Judge) -> None:

@@ -11,6 +11,7 @@ from editverdict.pipeline.answers import Answered
 from editverdict.pipeline.edits import editor_of
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.answering import begin, headroom, less, mean, scores_in
+from editverdict.pipeline.measures.asked_alike import unlike
 from editverdict.pipeline.measures.perturbation import method_of
 from editverdict.pipeline.trial import NotHere, Trial
 
@@ -84,13 +85,27 @@ def l2_tradeoff(trial: Trial, case: Case) -> Measurement:
     return asked.finished(made, scores, title, _units(made, case))
 
 
+def _asked_alike(trial: Trial, model: str) -> list[str]:
+    """The profile's other models that answer by the same protocol: scores under another one say nothing here.
+
+    Raises
+    ------
+    NotHere
+        There is none.
+    """
+    others = {name: unlike(trial, model, name) for name in trial.profile.models if name != model}
+    found = [name for name, how in others.items() if how is None]
+    if not found:
+        why = "; ".join(how for how in others.values() if how) or "the profile has no other"
+        raise NotHere(f"compares {model} with other models that are asked alike: {why}")
+    return found
+
+
 @measure("kept_unlike_other_models")
 def kept_unlike_other_models(trial: Trial, case: Case) -> Measurement:
     """Reliability after the chain in this model minus the best of the profile's other models, chain by chain."""
     method = method_of(case)
-    others = [name for name in trial.profile.models if name != case.model]
-    if not others:
-        raise NotHere(f"compares {case.model} with other models, and the profile has no other")
+    others = _asked_alike(trial, case.model)
     # One model at a time is in memory, so each one's answers are read before the next.
     theirs = {}
     for name in others:

@@ -23,19 +23,25 @@ from editverdict.evaluation.lexical import ARTICLES
 from editverdict.generation.forced import target_ids
 from editverdict.inference.agreement import Share
 from editverdict.inference.comparisons import mcnemar
-from editverdict.inference.intervals import missing, t_interval
+from editverdict.inference.intervals import Estimate, missing, t_interval
 from editverdict.pipeline.answers import Answered
 from editverdict.pipeline.judging import judged
-from editverdict.pipeline.measurement import Case, Measurement, declare_checks, measure, passed
+from editverdict.pipeline.measurement import Case, Measurement, declare_checks, measure
 from editverdict.pipeline.measures.answering import AskedChains, begin, everything, headroom, mean
-from editverdict.pipeline.measures.forcing import one_edit_each, protocols_agree, single_forced
+from editverdict.pipeline.measures.forcing import (
+    answers_finished,
+    ended,
+    one_edit_each,
+    protocols_agree,
+    sentences,
+    single_forced,
+    unfinished_in,
+)
 from editverdict.pipeline.measures.perturbation import method_of
 from editverdict.pipeline.measures.schedules import SHARED
 from editverdict.pipeline.trial import NotHere, Trial
 
 Row = Mapping[str, Any]
-FINISHED = 0.8
-"""Share of answers that must have come to the end of their reasoning."""
 MODES = ("conflict", "other-answer", "lost-focus")
 """The modes of Table 39; its hallucinations are among the other answers."""
 UNKNOWN = "something else"
@@ -44,7 +50,6 @@ UNKNOWN = "something else"
 declare_checks(
     headroom_first_token="edits reach the first token in a fifth of the prompts: there is something to fall short of",
     headroom_opening="reasoning begins with the target in a fifth of the edits: there is something to take back",
-    answers_finished="at least four of five answers came to the end of their reasoning within the token limit",
 )
 
 
@@ -87,8 +92,12 @@ def beginnings_of(trial: Trial, model_id: str) -> Beginnings:
 
 
 def rows_in(answered: Sequence[Answered], dimension: str) -> list[dict[str, Any]]:
-    """Decided answers to questions of one dimension, edit by edit."""
-    return [r for one in answered for r in one.rows if r["dimension"] == dimension and r["correct"] is not None]
+    """Decided answers to questions of one dimension that came to an end, edit by edit.
+
+    Where reasoning goes on beyond the limit there is no answer, which is not the same as a wrong one.
+    """
+    rows = [row for one in answered for row in one.rows if row["dimension"] == dimension]
+    return [row for row in rows if row["correct"] is not None and ended(row)]
 
 
 def per_edit(rows: Sequence[Row], value: Callable[[Row], float]) -> dict[str, float]:
@@ -106,9 +115,9 @@ def verdicts(trial: Trial, rows: Sequence[Row], say: Callable[[Row], str]) -> li
     return [one.correct for one in judged(trial, items, label="planted answers")]
 
 
-def decided(values: Sequence[bool | None], of: Callable[[bool], float]) -> list[float]:
-    """A number per answer that the judge decided."""
-    return [of(value) for value in values if value is not None]
+def interval(values: Sequence[float], resolution: float = 0.0) -> Estimate:
+    """Of at least one number; missing where there is none."""
+    return t_interval(values, resolution=resolution) if values else missing()
 
 
 def old_objects(asked: AskedChains) -> dict[str, str]:
@@ -133,35 +142,35 @@ def first_token_gap(trial: Trial, case: Case) -> Measurement:
         return bool(row["correct"]) and not turns_against(row["answer"], row["accepted"])
 
     gaps = per_edit(own, gap)
-    made = Measurement({"own-prompt": t_interval(list(gaps.values()), resolution=1.0) if gaps else missing()})
+    made = Measurement({"own-prompt": interval(list(gaps.values()), 1.0)})
     others = list(per_edit(rephrased, gap).values())
-    step = len(others) / max(1, len(rephrased))
-    made.definitions["rephrases"] = t_interval(others, resolution=step) if others else missing()
+    made.definitions["rephrases"] = interval(others, len(others) / max(1, len(rephrased)))
     back = list(per_edit(own, lambda row: float(at.begun(row)) - float(stands(row))).values())
-    made.definitions["not-taken-back"] = t_interval(back, resolution=1.0) if back else missing()
+    made.definitions["not-taken-back"] = interval(back, 1.0)
     # No floor of granularity: controls that are exactly zero, or planted, do not show the effect.
-    made.controls["unedited"] = t_interval(list(per_edit(rows_in(base, "rel"), gap).values()))
-    _planted_beginnings(trial, made, own, at, old_objects(asked))
+    made.controls["unedited"] = interval(list(per_edit(rows_in(base, "rel"), gap).values()))
+    _planted_beginnings(asked, made, own, at)
     beside = per_edit(rows_in(gold, "rel"), gap)
     paired = [edit for edit in gaps if edit in beside]
     made.comparators["gold-context"] = [beside[edit] for edit in paired]
     made.comparator_subject["gold-context"] = [gaps[edit] for edit in paired]
     first = mean([float(at.begun(row)) for row in own]) if own else 0.0
     made.checks |= headroom("headroom-first-token", first, "first token right after single edits")
-    made.checks |= protocols_agree(trial, case, alone, single_forced(asked, method))
+    forced = single_forced(asked, method)
+    made.checks |= protocols_agree(trial, case, alone, forced) | answers_finished(alone, ("rel",))
     units = {method: made.definitions["own-prompt"].units, "rephrases": made.definitions["rephrases"].units}
     units |= {f"{name} (control)": control.units for name, control in made.controls.items()}
     scores = {"single": alone, "unedited": base, "gold": gold}
     made = asked.finished(made, scores, f"First token minus answer, single {method} edits", units)
     made.descriptive["counts"] = {"own prompts": _counted(own, at.begun), "rephrases": _counted(rephrased, at.begun)}
+    made.descriptive["unfinished"] = {"own prompts": unfinished_in(alone, ("rel",))}
     made.descriptive["unedited"] = {"own prompts": _counted(rows_in(base, "rel"), at.begun)}
     return one_edit_each(asked, made, len(gaps), 1.0)
 
 
-def _planted_beginnings(
-    trial: Trial, made: Measurement, rows: Sequence[Row], at: Beginnings, old: Mapping[str, str]
-) -> None:
-    """Controls whose first token is right and whose answers are made: right; lost behind it; named and taken back."""
+def _planted_beginnings(asked: AskedChains, made: Measurement, rows: Sequence[Row], at: Beginnings) -> None:
+    """Controls with the right first token and planted answers: right, bare or in a sentence; lost; taken back."""
+    trial, old = asked.trial, old_objects(asked)
 
     def target(row: Row) -> str:
         return str(row["accepted"][0])
@@ -173,10 +182,14 @@ def _planted_beginnings(
         # A reasoning model says its answer behind the reasoning, which is where the first token stands.
         return other(row) if row.get("thinking") is not None else f"{at.text(target(row))} {other(row)}"
 
-    made.controls["right-answers"] = t_interval(decided(verdicts(trial, rows, target), _shortfall))
-    made.controls["first-token-alone"] = t_interval(decided(verdicts(trial, rows, lost), _shortfall))
-    taken = verdicts(trial, rows, lambda row: f"{target(row)}? No, that is wrong: it is {other(row)}.")
-    made.controls["taken-back"] = t_interval(decided(taken, _shortfall))
+    planted: dict[str, Callable[[Row], str]] = {
+        "right-answers": target,
+        "in-a-sentence": sentences(trial, asked.case.model),
+        "first-token-alone": lost,
+        "taken-back": lambda row: f"{target(row)}? No, that is wrong: it is {other(row)}.",
+    }
+    for name, say in planted.items():
+        made.controls[name] = interval([_shortfall(one) for one in verdicts(trial, rows, say) if one is not None])
     made.notes["taken-back"] = "1: the judge sees that the answer takes the target back; 0: it does not"
 
 
@@ -229,18 +242,20 @@ def target_taken_back(trial: Trial, case: Case) -> Measurement:
         "old": {r.id: [t for t in (r.target_old, *r.target_old_aliases) if t] for r in records},
     }
     told = {
-        name: failure_rows([row for one in many for row in one.rows], **about)
+        name: failure_rows([_as_ended(row) for one in many for row in one.rows], **about)
         for name, many in (("edited", alone), ("unedited", base), ("gold", gold))
     }
-    ended = {name: [row for row in rows if not row["unfinished"]] for name, rows in told.items()}
-    made = Measurement(_readings(ended["edited"]))
-    made.controls["unedited"] = t_interval([_taken(row, "opening") for row in ended["unedited"]])
+    kept = {name: [row for row in rows if not row["unfinished"]] for name, rows in told.items()}
+    made = Measurement(_readings(kept["edited"]))
+    made.controls["unedited"] = interval([_taken(row, "opening") for row in kept["unedited"]])
     _planted_reasoning(trial, made, [row for one in alone for row in one.rows if row["dimension"] == "rel"], about)
-    beside = {row["edit_id"]: _taken(row, "opening") for row in ended["gold"]}
-    paired = [row for row in ended["edited"] if row["edit_id"] in beside]
+    beside = {row["edit_id"]: _taken(row, "opening") for row in kept["gold"]}
+    paired = [row for row in kept["edited"] if row["edit_id"] in beside]
     made.comparators["gold-context"] = [beside[row["edit_id"]] for row in paired]
     made.comparator_subject["gold-context"] = [_taken(row, "opening") for row in paired]
-    _reasoning_checks(made, told["edited"], ended["edited"])
+    made.checks |= answers_finished(alone, ("rel",))
+    opened = mean([float(row["opening"]) for row in kept["edited"]]) if kept["edited"] else 0.0
+    made.checks |= headroom("headroom-opening", opened, "reasoning begins with the target")
     made = asked.finished(
         made,
         {"single": alone, "unedited": base, "gold": gold},
@@ -248,11 +263,16 @@ def target_taken_back(trial: Trial, case: Case) -> Measurement:
         {method: made.definitions["opening"].units, "unedited (negative)": made.controls["unedited"].units},
     )
     made.descriptive["failures"] = {name: _rates(rows) for name, rows in told.items()}
-    flags = [[float(row[name]) for row in ended["edited"]] for name in ("opening", "correct")]
+    flags = [[float(row[name]) for row in kept["edited"]] for name in ("opening", "correct")]
     made.descriptive["mcnemar"] = asdict(mcnemar(*flags))
     if (shown := failure_examples(told["edited"])) is not None:
         made.pictures.append(shown)
-    return one_edit_each(asked, made, len(ended["edited"]), 1.0)
+    return one_edit_each(asked, made, len(kept["edited"]), 1.0)
+
+
+def _as_ended(row: Row) -> Row:
+    """A row that says it is unfinished where the limit left nothing to be said behind the reasoning."""
+    return row if ended(row) else {**row, "thinking_closed": False}
 
 
 def _taken(row: Row, reading: str) -> float:
@@ -296,14 +316,6 @@ def _planted_reasoning(
             lambda t, o: f"It is {o}. {t} is something else.",
         )
     )
-
-
-def _reasoning_checks(made: Measurement, all_rows: Sequence[Row], ended: Sequence[Row]) -> None:
-    share = len(ended) / len(all_rows) if all_rows else 0.0
-    detail = f"{len(ended)} of {len(all_rows)} answers ended, at least {FINISHED:.0%} needed"
-    made.checks |= passed("answers-finished", share >= FINISHED, detail)
-    opened = mean([float(row["opening"]) for row in ended]) if ended else 0.0
-    made.checks |= headroom("headroom-opening", opened, "reasoning begins with the target")
 
 
 def _rates(rows: Sequence[Row]) -> dict[str, Any]:

@@ -23,13 +23,57 @@ ABOUT: tuple[Dimension, ...] = ("rel", "gen", "port")
 """Dimensions whose references are forced. Locality is another quantity there: tokens before and after the edit."""
 AGREE = 0.98
 """Share of questions in which both protocols must find the same; rounding may part equal logits."""
+FINISHED = 0.8
+"""Share of answers that must have come to an end."""
 Scores = Mapping[str, dict[str, float]]
 """Edit -> dimension -> score."""
 
 declare_checks(
     headroom_wrong_answers="a fifth of the free answers is wrong: there is something to overstate",
     protocols_agree="teacher forcing finds all tokens of a target where the free answer begins with them, and only so",
+    answers_finished="at least four of five answers came to the end of their reasoning within the token limit",
 )
+
+
+# --------------------------------------------------------------------------- answers, as their protocol has them
+def ended(row: Mapping[str, Any]) -> bool:
+    """Whether an answer came to an end: its reasoning did, and the token limit left something to be said behind it.
+
+    Without a thinking part all answers have: what is said is the answer from its first token on.
+    """
+    if row.get("thinking_closed") is False:
+        return False
+    cut_off = row.get("thinking") is not None and row.get("stopped_by") == "limit"
+    return not cut_off or bool(row["answer"].strip())
+
+
+def answers_finished(answered: Sequence[Answered], dimensions: Sequence[str]) -> dict[str, CheckResult]:
+    """The check that most answers came to an end; those that did not are in no number."""
+    count = sum(row["dimension"] in dimensions for one in answered for row in one.rows)
+    done = count - unfinished_in(answered, dimensions)
+    detail = f"{done} of {count} answers ended, at least {FINISHED:.0%} needed"
+    return passed("answers-finished", count > 0 and done >= FINISHED * count, detail)
+
+
+def unfinished_in(answered: Sequence[Answered], dimensions: Sequence[str]) -> int:
+    """How many answers to questions of these dimensions never came to an end."""
+    return sum(row["dimension"] in dimensions and not ended(row) for one in answered for row in one.rows)
+
+
+def sentences(trial: Trial, model_id: str) -> Callable[[Mapping[str, Any]], str]:
+    """The right answer to a question in a sentence, as the model's protocol invites it.
+
+    A prompt in completion form is the beginning of the sentence, and the answer goes on from it. In chat form, behind a
+    thinking part, and where the prompt is a question, the sentence is one of its own.
+    """
+    spec = trial.profile.protocol_of(model_id)
+
+    def say(row: Mapping[str, Any]) -> str:
+        target = str(row["accepted"][0])
+        goes_on = spec.prompt_form == "completion" and spec.thinking is None and "?" not in row["prompt"]
+        return f"{target}, as far as is known." if goes_on else f"The answer to this question is {target}."
+
+    return say
 
 
 def single_forced(asked: AskedChains, method: str) -> list[Answered]:
@@ -128,7 +172,7 @@ def teacher_forcing_gap(trial: Trial, case: Case) -> Measurement:
     method = method_of(case)
     asked = begin(trial, case, min(SHARED, trial.profile.sizes.chain_length))
     alone, base, forced = asked.single(method), asked.unedited(), single_forced(asked, method)
-    pairs = paired_rows(alone, forced)
+    pairs = [pair for pair in paired_rows(alone, forced) if ended(pair[0])]
     free_rows, forced_rows = [a for a, _ in pairs], [b for _, b in pairs]
     free, tokens = scores_by(free_rows, _share), scores_by(forced_rows, _share)
     own = gaps(tokens, free)
@@ -138,35 +182,49 @@ def teacher_forcing_gap(trial: Trial, case: Case) -> Measurement:
     made.definitions["all-tokens"] = _interval(exact, step)
     about = len(own) / max(1, sum(row["dimension"] != "port" for row in free_rows))
     made.definitions["rel-and-gen"] = _interval(gaps(tokens, free, ("rel", "gen")), about)
-    _planted(trial, made, alone, forced)
-    before = paired_rows(base, unedited_forced(asked))
-    known = gaps(scores_by([b for _, b in before], _share), scores_by([a for a, _ in before], _share))
-    both = [edit for edit in own if edit in known]
-    made.comparators["unedited"] = [known[edit] for edit in both]
-    made.comparator_subject["unedited"] = [own[edit] for edit in both]
+    _planted(asked, made, alone, forced)
+    _beside_unedited(made, own, paired_rows(base, unedited_forced(asked)))
     wrong = 1.0 - (mean_of(mean_of(scores.values()) for scores in free.values()) or 0.0)
     detail = f"{wrong:.3f} of free answers wrong, at least {HEADROOM} needed for something to be overstated"
     made.checks |= passed("headroom-wrong-answers", bool(own) and wrong >= HEADROOM, detail)
-    made.checks |= protocols_agree(trial, case, alone, forced)
+    made.checks |= protocols_agree(trial, case, alone, forced) | answers_finished(alone, ABOUT)
     units = {method: made.definitions["token-share"].units, "unedited (comparator)": made.comparators["unedited"]}
     units |= {f"{name} (control)": control.units for name, control in made.controls.items()}
     made = asked.finished(made, {"single": alone, "unedited": base}, f"Teacher forcing minus free, {method}", units)
     made.descriptive["by_dimension"] = _by_dimension(tokens, free)
-    made.descriptive["questions"] = _counts(pairs)
+    made.descriptive["questions"] = _counts(pairs) | {"unfinished": unfinished_in(alone, ABOUT)}
     made.recipes += [one.key for one in forced]
     return one_edit_each(asked, made, len(own), step)
 
 
-def _planted(trial: Trial, made: Measurement, alone: Sequence[Answered], forced: Sequence[Answered]) -> None:
-    """Controls with planted answers: all right under both protocols; nothing said, and only first tokens not found."""
-    right = [said_instead(trial, one, lambda _, row: str(row["accepted"][0])) for one in alone]
-    silent = [said_instead(trial, one, lambda *_: "") for one in alone]
+def _beside_unedited(made: Measurement, own: Mapping[str, float], before: Sequence[tuple[Row, Row]]) -> None:
+    """The comparator: the same questions in the unedited model, edit by edit."""
+    before = [pair for pair in before if ended(pair[0])]
+    known = gaps(scores_by([b for _, b in before], _share), scores_by([a for a, _ in before], _share))
+    both = [edit for edit in own if edit in known]
+    made.comparators["unedited"] = [known[edit] for edit in both]
+    made.comparator_subject["unedited"] = [own[edit] for edit in both]
+
+
+def _planted(asked: AskedChains, made: Measurement, alone: Sequence[Answered], forced: Sequence[Answered]) -> None:
+    """Controls with planted answers: all right, bare or in a sentence; nothing said, only first tokens not found."""
+    sentence = sentences(asked.trial, asked.case.model)
+
+    def said(say: Callable[[int, Row], str]) -> list[Answered]:
+        return [said_instead(asked.trial, one, say) for one in alone]
+
+    def whole(_: Row) -> float:
+        return 1.0
 
     def later(row: Row) -> float:
         return 1.0 - 1.0 / len(row["target_tokens"])
 
-    for name, said, found in (("right-answers", right, lambda _: 1.0), ("first-token-wrong", silent, later)):
-        pairs = paired_rows(said, forced)
+    for name, planted_answers, found in (
+        ("right-answers", said(lambda _, row: str(row["accepted"][0])), whole),
+        ("in-a-sentence", said(lambda _, row: sentence(row)), whole),
+        ("first-token-wrong", said(lambda *_: ""), later),
+    ):
+        pairs = paired_rows(planted_answers, forced)
         planted = gaps(scores_by([b for _, b in pairs], found), scores_by([a for a, _ in pairs], _share))
         # No floor of granularity: what is planted is known.
         made.controls[name] = _interval(planted, 0.0)

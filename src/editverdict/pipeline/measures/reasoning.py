@@ -22,6 +22,7 @@ from editverdict.pipeline.measures.answering import (
     require_deltas,
     scores_in,
 )
+from editverdict.pipeline.measures.asked_alike import PUT, unlike
 from editverdict.pipeline.measures.capability import (
     AGAIN,
     DESTROYED,
@@ -49,7 +50,8 @@ def standard_beside(trial: Trial, case: Case) -> str:
     Raises
     ------
     NotHere
-        The profile lacks it, or the reasoning model has no protocol that parts its thinking from its answer.
+        The profile lacks it, the reasoning model has no protocol that parts its thinking from its answer, or the two
+        are asked in different ways beside that.
     """
     if STANDARD not in trial.profile.models:
         there = ", ".join(trial.profile.models)
@@ -58,6 +60,11 @@ def standard_beside(trial: Trial, case: Case) -> str:
         raise NotHere(
             f"needs a protocol with a thinking part for {case.model}, or its thoughts are taken for its answer: "
             f"profiles[{trial.profile.id}].protocols.{case.model}.thinking"
+        )
+    if (how := unlike(trial, case.model, STANDARD, PUT)) is not None:
+        raise NotHere(
+            "compares two models, whose protocols may differ in the thinking part and the length of answers alone; "
+            f"{how} (profiles[{trial.profile.id}].protocols)"
         )
     return STANDARD
 

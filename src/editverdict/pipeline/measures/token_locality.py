@@ -18,7 +18,7 @@ from editverdict.inference.intervals import Estimate, missing, seeds_interval, t
 from editverdict.inference.ordering import Table, dealt, halves_agreement, order_agreement, order_interval
 from editverdict.inference.smallest import smallest_mean
 from editverdict.pipeline.answers import Answered
-from editverdict.pipeline.measurement import Case, Measurement, measure, passed
+from editverdict.pipeline.measurement import Case, Measurement, declare_checks, measure, passed
 from editverdict.pipeline.measures.answering import (
     SCR,
     AskedChains,
@@ -36,10 +36,14 @@ SETTINGS = ("single", "sequence")
 READINGS = ("ratio", "over_before", "beginning", "exact")
 NO_OP = "no-op"
 SEEDS = 20
+RETRIEVED = 0.2
+"""Least share of own prompts before which retrieval puts a text, so that what it keeps is kept by editing."""
 SHARED = 10
 """Edits of a chain whose single edits are asked for the claims at T = 10; claims at T = 1 take the same ones."""
 LEAST = 7
 """Fewest methods that are put into an order: of seven, fewer than one order in twenty agrees by .7 by chance."""
+
+declare_checks(retrieval_in_force="retrieval puts a text before a fifth of the edits' own prompts: it does edit")
 
 
 # --------------------------------------------------------------------------- tokens kept
@@ -249,13 +253,22 @@ def _controls(asked: AskedChains, case: Case, kept: Kept) -> dict[str, Estimate]
 
 
 # --------------------------------------------------------------------------- retrieval beside a method
+def retrieval_in_force(answered: Sequence[Answered]) -> dict[str, Any]:
+    """The check that texts are found and confirmed at all: without any, retrieval is the unedited model."""
+    own = [row for one in answered for row in one.rows if row["dimension"] == "rel"]
+    put = sum(row["given"] is not None for row in own)
+    detail = f"a text before {put} of {len(own)} own prompts, at least {RETRIEVED:.0%} needed"
+    return passed("retrieval-in-force", bool(own) and put >= RETRIEVED * len(own), detail)
+
+
 @measure("scr_tokens_kept")
 def scr_tokens_kept(trial: Trial, case: Case) -> Measurement:
     """Share of tokens that retrieval with in-context answering keeps, minus the method's, per chain (Table 40)."""
     method, primary = method_of(case), case.claim.primary.name
     scr_threshold(trial, case)
     asked = begin(trial, case)
-    own, scr, idle = (kept_by(asked, name) for name in (method, SCR, NO_OP))
+    own, idle, retrieving = kept_by(asked, method), kept_by(asked, NO_OP), asked.scr()
+    scr = Kept(own.before, only_locality(asked.single_locality(SCR)), only_locality(retrieving))
 
     def over(first: Kept, second: Kept, name: str, *, floor: bool = True) -> Estimate:
         difference = less(first.units(name), second.units(name))
@@ -267,7 +280,7 @@ def scr_tokens_kept(trial: Trial, case: Case) -> Measurement:
     scores = {SCR: scr.sequence, "method": own.sequence, "unedited": own.before}
     title = f"Tokens of locality answers kept, SCR minus {method}, per chain"
     made = asked.finished(made, scores, title, _pictured(made, case, SCR))
-    made.checks |= complete([own, scr, idle])
+    made.checks |= complete([own, scr, idle]) | retrieval_in_force(retrieving)
     made.descriptive |= {SCR: shown(scr), method: shown(own)}
     return made
 
