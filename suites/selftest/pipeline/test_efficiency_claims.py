@@ -33,7 +33,7 @@ profiles:
              comb-tradeoff, sens-vram-flat, sens-latency-moderate, sens-performance-robust]
     sizes: {single_edits: 6, chains: 6, chain_length: 2, long_chain: 2, base_texts: 120, base_tokens: 1200,
             norm_tokens: 300, angle_tokens: 480, text_blocks: 4, random_seeds: 3,
-            timed_prompts: 5, timed_repeats: 1, timed_edits: 6, memory_sizes: [16, 32]}
+            timed_prompts: 6, timed_repeats: 1, timed_edits: 6, memory_sizes: [16, 32]}
 """
 
 
@@ -86,7 +86,7 @@ def test_base_against_base_is_one_and_planted_work_is_seen(judged: dict[str, Jud
     again, planted = control(row, "no-op"), control(row, "planted-slowdown")
     assert 0.85 < again < 1.15
     assert planted > 1.1 and planted > again + 0.08
-    assert row.n_units == 5 and row.unit == "prompt"
+    assert row.n_units == 6 and row.unit == "prompt"
 
 
 def test_retrieval_costs_and_is_told_apart(judged: dict[str, Judged]) -> None:
