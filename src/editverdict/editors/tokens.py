@@ -59,7 +59,7 @@ def _offsets(tokenizer: Any, text: str, add_special_tokens: bool) -> list[tuple[
     settings = {} if add_special_tokens else {"add_special_tokens": False}
     try:
         found = tokenizer(text, return_offsets_mapping=True, **settings).get("offset_mapping")
-    except NotImplementedError:
+    except NotImplementedError:  # what transformers raises for its slow tokenizers
         found = None
     if found is None:
         raise EditError(

@@ -11,12 +11,11 @@ from editverdict.evaluation.questions import DIMENSIONS
 from editverdict.inference.intervals import Estimate, jackknife_interval, missing, seeds_interval
 from editverdict.pipeline.edits import editor_of
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
-from editverdict.pipeline.measures.answering import HEADROOM, begin, less, mean, scores_in
+from editverdict.pipeline.measures.answering import HEADROOM, begin, less, mean, scores_in, seeds_of
 from editverdict.pipeline.trial import NotHere, Trial
 
 LEAST = 3
 """Fewest algorithms that are compared."""
-SEEDS = 20
 Table = NDArray[np.float64]
 """One row per method, one column per chain."""
 
@@ -97,7 +96,7 @@ def share_of_algorithm(trial: Trial, case: Case) -> Measurement:
         made.definitions = {"absolute": share_interval(drops)}
         made.definitions["relative"] = share_interval(drops / single) if single.min() > 0 else missing()
         made.controls["methods-apart"] = share_interval(set_apart(drops))
-        seeds = range(max(SEEDS, trial.profile.sizes.random_seeds))
+        seeds = seeds_of(trial)
         dealt = [share_of_method(relabelled(drops, seed)) for seed in seeds]
         made.controls["methods-dealt"] = _over_seeds(dealt)
         made.descriptive["drop"] = dict(zip(usable, drops.mean(axis=1).tolist(), strict=True))

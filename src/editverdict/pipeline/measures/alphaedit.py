@@ -10,7 +10,7 @@ from editverdict.inference.smallest import smallest_mean
 from editverdict.pipeline.answers import Answered
 from editverdict.pipeline.edits import editor_of
 from editverdict.pipeline.measurement import Case, Measurement, measure
-from editverdict.pipeline.measures.answering import begin, headroom, less, mean, scores_in
+from editverdict.pipeline.measures.answering import begin, headroom, less, mean, primary_and_controls, scores_in
 from editverdict.pipeline.measures.asked_alike import unlike
 from editverdict.pipeline.measures.perturbation import method_of
 from editverdict.pipeline.trial import NotHere, Trial
@@ -24,12 +24,6 @@ OUTSIDE = "easyedit:AlphaEdit"
 def _needs(trial: Trial, case: Case, *methods: str) -> None:
     if lacking := [name for name in methods if name not in trial.profile.methods_of(case.claim.id)]:
         raise NotHere(f"compares {case.method} with {' and '.join(lacking)}, which the profile does not have")
-
-
-def _units(made: Measurement, case: Case) -> dict[str, Sequence[float]]:
-    role = {control.name: control.role for control in case.claim.controls}
-    shown: dict[str, Sequence[float]] = {str(case.method): made.definitions[case.claim.primary.name].units}
-    return shown | {f"{name} ({role[name]})": c.units for name, c in made.controls.items() if name in role}
 
 
 def _difference(first: Sequence[Answered], second: Sequence[Answered], names: Sequence[str], length: int) -> Estimate:
@@ -51,7 +45,7 @@ def gain_by_l2(trial: Trial, case: Case) -> Measurement:
     made.checks |= headroom("headroom-single-rel", mean(scores_in(alone, "rel")), "reliability of single edits")
     scores = {"L2 10": strong, "L2 1": weak, "single L2 10": alone, "gold context": gold}
     title = f"Reliability after {asked.length} edits, L2 = 10 minus L2 = 1, per chain"
-    return asked.finished(made, scores, title, _units(made, case))
+    return asked.finished(made, scores, title, primary_and_controls(made, case, method_of(case)))
 
 
 @measure("l2_tradeoff")
@@ -82,7 +76,7 @@ def l2_tradeoff(trial: Trial, case: Case) -> Measurement:
     made.checks |= headroom("headroom-single-rel", mean(scores_in(weak_alone, "rel")), "reliability of single edits")
     scores = {"L2 10": strong, "L2 1": weak, "single L2 10": strong_alone, "single L2 1": weak_alone}
     title = "L2 = 1 better in single edits and L2 = 10 after the chain: the smaller advantage, per chain"
-    return asked.finished(made, scores, title, _units(made, case))
+    return asked.finished(made, scores, title, primary_and_controls(made, case, method_of(case)))
 
 
 def _asked_alike(trial: Trial, model: str) -> list[str]:
@@ -128,7 +122,7 @@ def kept_unlike_other_models(trial: Trial, case: Case) -> Measurement:
     }
     scores = {"sequential": own, "single": alone, "gold context": gold}
     title = f"Reliability after {asked.length} {method} edits in {case.model} minus the best of others, per chain"
-    return asked.finished(made, scores, title, _units(made, case))
+    return asked.finished(made, scores, title, primary_and_controls(made, case, method_of(case)))
 
 
 @measure("other_implementation")
@@ -148,4 +142,4 @@ def other_implementation(trial: Trial, case: Case) -> Measurement:
     made.checks |= headroom("headroom-single-rel", mean(scores_in(alone, "rel")), "reliability of single edits")
     scores = {"EasyEdit": theirs, "ours": own, "single": alone}
     title = f"Reliability after {asked.length} edits, EasyEdit's AlphaEdit minus ours, per chain"
-    return asked.finished(made, scores, title, _units(made, case))
+    return asked.finished(made, scores, title, primary_and_controls(made, case, method_of(case)))

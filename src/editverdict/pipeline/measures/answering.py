@@ -16,7 +16,7 @@ from editverdict.evaluation.judging import Item
 from editverdict.evaluation.probability import probability_scores
 from editverdict.evaluation.questions import DIMENSIONS, Dimension, questions_of
 from editverdict.inference.contests import SINGLE
-from editverdict.inference.intervals import missing
+from editverdict.inference.intervals import MIN_SEEDS, missing
 from editverdict.pipeline.answers import Answered, Asked, answers_before, ask, in_state, known_edits, unedited
 from editverdict.pipeline.comparing import facts_kept
 from editverdict.pipeline.edits import editor_of
@@ -29,6 +29,8 @@ from editverdict.pipeline.trial import NotHere, Trial
 
 HEADROOM = 0.2
 TEN = 10.0
+SHARED = 10
+"""Edits of a chain whose single edits the claims at T = 10 ask about; claims at T = 1 take the same ones."""
 Chain = list[EditRecord]
 EVENT_DIMENSIONS: tuple[Dimension, ...] = ("loc", "port")
 """Events have no prompt of their own, and so neither reliability nor generalization (Tables 35 and 36)."""
@@ -154,6 +156,18 @@ def complete(name: str, answered: Sequence[Answered], chains: Sequence[Chain]) -
 def headroom(name: str, value: float, what: str) -> dict[str, Any]:
     """The check that there is something to lose."""
     return passed(name, value >= HEADROOM, f"{what} = {value:.3f}, at least {HEADROOM} needed to show a loss")
+
+
+def seeds_of(trial: Trial) -> range:
+    """The seeds of a random control: the profile's, and never fewer than such a control needs."""
+    return range(max(MIN_SEEDS, trial.profile.sizes.random_seeds))
+
+
+def primary_and_controls(made: Measurement, case: Case, subject: str) -> dict[str, Sequence[float]]:
+    """The primary definition's units under the subject's name, and those of the controls with their roles."""
+    role = {control.name: control.role for control in case.claim.controls}
+    shown: dict[str, Sequence[float]] = {subject: made.definitions[case.claim.primary.name].units}
+    return shown | {f"{name} ({role[name]})": c.units for name, c in made.controls.items() if name in role}
 
 
 def mean(values: Sequence[float]) -> float:

@@ -18,12 +18,14 @@ from editverdict.pipeline.measurement import Case, Measurement, declare_checks, 
 from editverdict.pipeline.measures.answering import (
     EVENT_DIMENSIONS,
     SCR,
+    SHARED,
     AskedChains,
     begin,
     by_eq4,
     headroom,
     less,
     mean,
+    primary_and_controls,
     right_answers,
     said_instead,
     scores_in,
@@ -31,20 +33,12 @@ from editverdict.pipeline.measures.answering import (
 )
 from editverdict.pipeline.measures.answers import horizon
 from editverdict.pipeline.measures.perturbation import method_of
-from editverdict.pipeline.measures.schedules import SHARED
 from editverdict.pipeline.trial import NotHere, Trial
 
 declare_checks(
     headroom_single_loc="single edits reach a locality of 0.2: there is something to lose",
     headroom_gold_port="with the right text in the context portability reaches 0.2 on either data: it can be answered",
 )
-
-
-def _units(made: Measurement, case: Case, subject: str) -> dict[str, Sequence[float]]:
-    """The primary definition and the controls, named for a picture."""
-    role = {control.name: control.role for control in case.claim.controls}
-    shown: dict[str, Sequence[float]] = {subject: made.definitions[case.claim.primary.name].units}
-    return shown | {f"{name} ({role[name]})": c.units for name, c in made.controls.items() if name in role}
 
 
 def portability_by_kind(**many: Sequence[Answered]) -> dict[str, dict[str, float]]:
@@ -93,7 +87,7 @@ def event_gain(trial: Trial, case: Case) -> Measurement:
     made.descriptive["portability_by_kind"] = portability_by_kind(single=alone, unedited=base, gold_context=gold)
     scores = {"single": alone, "unedited": base, "gold context": gold, "no op": idle}
     made = asked.finished(made, scores, f"Single {method} edits minus the unedited model, per event",
-                          _units(made, case, method))  # fmt: skip
+                          primary_and_controls(made, case, method))  # fmt: skip
     made.edits, made.resolution = 1, step
     made.stands_on = made.stands_on.replace(
         f"{len(asked.chains)} chains of {asked.length} edits", f"{events} events, each edited alone"
@@ -126,7 +120,7 @@ def event_retention(trial: Trial, case: Case) -> Measurement:
     made.checks |= headroom("headroom-single-loc", mean(scores_in(alone, "loc")), "locality of single edits")
     scores = {"single": alone, "sequential": after, "ten fold": gross}
     title = f"Average after {asked.length} events over single {method} edits, per chain"
-    return asked.finished(made, scores, title, _units(made, case, method))
+    return asked.finished(made, scores, title, primary_and_controls(made, case, method))
 
 
 # --------------------------------------------------------------------------- facts beside events
@@ -189,7 +183,7 @@ def facts_over_events(trial: Trial, case: Case) -> Measurement:
         "events gold": gold_events,
     }
     title = f"Portability of {method} on {case.dataset} minus on {events_id}, per chain"
-    made = facts.finished(made, scores, title, _units(made, case, method), shown=["facts"])
+    made = facts.finished(made, scores, title, primary_and_controls(made, case, method), shown=["facts"])
     made.stands_on += f"; beside {_beside(events, events_id, made)}"
     return made
 
@@ -240,7 +234,7 @@ def scr_best_on_events(trial: Trial, case: Case) -> Measurement:
     made.descriptive["portability_by_kind"] = portability_by_kind(SCR=scr, method=after, unedited=base)
     scores = {"SCR": scr, "method": after, "unedited": base, "irrelevant memory": other, "gold context": gold}
     title = f"SCR minus {method} and minus the unedited model, the least, per chain"
-    return asked.finished(made, scores, title, _units(made, case, SCR))
+    return asked.finished(made, scores, title, primary_and_controls(made, case, SCR))
 
 
 # --------------------------------------------------------------------------- methods with a memory
@@ -268,4 +262,4 @@ def memory_drop(trial: Trial, case: Case) -> Measurement:
     made.descriptive["drop"] = {n: mean(less(scores_in(alone, n), scores_in(after, n))) for n in names}
     scores = {"single": alone, "sequential": after, "unedited": base}
     title = f"Single {method} edits minus {asked.length} in a row, per chain"
-    return asked.finished(made, scores, title, _units(made, case, method))
+    return asked.finished(made, scores, title, primary_and_controls(made, case, method))

@@ -18,12 +18,9 @@ from editverdict.pipeline.answers import Answered
 from editverdict.pipeline.judge_cards import agreement_with_labels, by_kind, strangers
 from editverdict.pipeline.judging import judge_of, judged
 from editverdict.pipeline.measurement import Case, Measurement, declare_checks, measure, passed
-from editverdict.pipeline.measures.answering import begin
+from editverdict.pipeline.measures.answering import SHARED, begin, seeds_of
 from editverdict.pipeline.measures.perturbation import units_picture
-from editverdict.pipeline.measures.schedules import SHARED
 from editverdict.pipeline.trial import NotHere, Trial
-
-SEEDS = 20
 
 declare_checks(
     judge_looks="of right answers dealt to other questions the judge accepts fewer than a tenth",
@@ -131,7 +128,7 @@ def locality_before_editing(trial: Trial, case: Case) -> Measurement:
     both = [edit for edit in kept if edit in right]
     made.definitions["difference"] = t_interval([kept[edit] - right[edit] for edit in both]) if both else missing()
     made.controls["answers-exchanged"] = seeds_interval(
-        [mean_of(agreement_exchanged(one, seed) for one in idle) or 0.0 for seed in range(_seeds(trial))]
+        [mean_of(agreement_exchanged(one, seed) for one in idle) or 0.0 for seed in seeds_of(trial)]
     )
     units = {"Eq. 4": made.definitions["eq4"].units, "accuracy": made.definitions["accuracy"].units}
     units["answers-exchanged (negative)"] = made.controls["answers-exchanged"].units
@@ -139,10 +136,6 @@ def locality_before_editing(trial: Trial, case: Case) -> Measurement:
     made = asked.finished(made, scores, "Locality before any edit, by both definitions", units)
     made.edits = 0
     return made
-
-
-def _seeds(trial: Trial) -> int:
-    return max(SEEDS, trial.profile.sizes.random_seeds)
 
 
 def _locality(answered: Sequence[Answered], name: str) -> dict[str, float]:

@@ -27,23 +27,16 @@ from editverdict.pipeline.measures.answering import (
     irrelevant,
     less,
     mean,
+    primary_and_controls,
     require_deltas,
     right_answers,
     said_instead,
     scores_in,
     scr_threshold,
+    seeds_of,
 )
 from editverdict.pipeline.measures.perturbation import method_of
 from editverdict.pipeline.trial import NotHere, Trial
-
-SEEDS = 20
-
-
-def _units(made: Measurement, case: Case, subject: str) -> dict[str, Sequence[float]]:
-    """The primary definition and the controls, named for a picture."""
-    role = {control.name: control.role for control in case.claim.controls}
-    shown: dict[str, Sequence[float]] = {subject: made.definitions[case.claim.primary.name].units}
-    return shown | {f"{name} ({role[name]})": c.units for name, c in made.controls.items() if name in role}
 
 
 # --------------------------------------------------------------------------- every dimension
@@ -68,7 +61,7 @@ def scr_in_every_dimension(trial: Trial, case: Case) -> Measurement:
     made.descriptive["advantage"] = {n: mean(less(scores_in(scr, n), scores_in(after, n))) for n in names}
     scores = {"SCR": scr, "method": after, "irrelevant memory": other, "gold context": gold}
     title = f"SCR minus {method}, smallest of {len(names)} dimensions, per chain"
-    return asked.finished(made, scores, title, _units(made, case, SCR))
+    return asked.finished(made, scores, title, primary_and_controls(made, case, SCR))
 
 
 # --------------------------------------------------------------------------- locality
@@ -84,7 +77,7 @@ def scr_locality(trial: Trial, case: Case) -> Measurement:
     made = Measurement({"accuracy": t_interval(less(scores_in(scr, "loc"), before), resolution=step)})
     made.definitions["eq4"] = t_interval([one - 1.0 for one in scores_in(scr, "loc_eq4")], resolution=step)
     made.controls["no-op"] = t_interval(less(scores_in(idle, "loc"), before), resolution=step)
-    seeds = range(max(SEEDS, trial.profile.sizes.random_seeds))
+    seeds = seeds_of(trial)
     made.controls["answers-exchanged"] = seeds_interval(
         [mean(less(scores_in(exchanged(trial, scr, seed), "loc"), before)) for seed in seeds]
     )
@@ -96,7 +89,7 @@ def scr_locality(trial: Trial, case: Case) -> Measurement:
     }
     scores = {"SCR": scr, "unedited": base, "irrelevant memory": other}
     title = "Locality of SCR minus that of the unedited model, per chain"
-    return asked.finished(made, scores, title, _units(made, case, SCR))
+    return asked.finished(made, scores, title, primary_and_controls(made, case, SCR))
 
 
 def exchanged(trial: Trial, answered: Sequence[Answered], seed: int) -> list[Answered]:
@@ -152,7 +145,7 @@ def scr_single_to_sequential(trial: Trial, case: Case) -> Measurement:
     made.checks |= headroom("headroom-single-avg", mean(scores_in(alone, *parts)), "average of SCR, one edit")
     scores = {"single": alone, "sequential": together, "irrelevant memory": other}
     title = f"SCR with one edit minus with {asked.length} edits in its memory, per chain"
-    return asked.finished(made, scores, title, _units(made, case, SCR))
+    return asked.finished(made, scores, title, primary_and_controls(made, case, SCR))
 
 
 # --------------------------------------------------------------------------- edited models with a memory
@@ -196,7 +189,7 @@ def scr_over_combination(trial: Trial, case: Case) -> Measurement:
     made.checks |= headroom("headroom-gold", mean(scores_in(gold, *DIMENSIONS)), "average with the gold context")
     scores = {"SCR": scr, "combination": both, "method alone": plain, "gold context": gold}
     title = f"SCR minus {method} after {asked.length} edits, per chain"
-    return asked.finished(made, scores, title, _units(made, case, SCR))
+    return asked.finished(made, scores, title, primary_and_controls(made, case, SCR))
 
 
 @measure("gain_by_retrieval")
@@ -229,7 +222,7 @@ def gain_by_retrieval(trial: Trial, case: Case) -> Measurement:
     made.checks |= headroom("headroom-gold", mean(scores_in(gold, *DIMENSIONS)), "average with the gold context")
     scores = {"combination": both, "method alone": plain, "irrelevant memory": other, "gold context": gold}
     title = f"{method} minus {parametric} after {asked.length} edits, per chain"
-    return asked.finished(made, scores, title, _units(made, case, method))
+    return asked.finished(made, scores, title, primary_and_controls(made, case, method))
 
 
 # --------------------------------------------------------------------------- collapsed models
@@ -275,7 +268,7 @@ def collapsed_with_retrieval(trial: Trial, case: Case) -> Measurement:
     made.checks |= headroom("headroom-scr", mean(high), "average of SCR")
     scores = {"combination": both, "method alone": plain, "SCR": scr, "ten fold, gold context": gross}
     title = f"{method} over SCR after {asked.length} edits, per chain"
-    return asked.finished(made, scores, title, _units(made, case, method))
+    return asked.finished(made, scores, title, primary_and_controls(made, case, method))
 
 
 def _ten_fold_with_gold(asked: AskedChains, parametric: str) -> list[Answered]:

@@ -19,6 +19,7 @@ from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.answering import (
     HEADROOM,
+    SHARED,
     AskedChains,
     begin,
     chain_answers,
@@ -27,13 +28,11 @@ from editverdict.pipeline.measures.answering import (
     mean,
     right_answers,
     scores_in,
+    seeds_of,
 )
 from editverdict.pipeline.measures.perturbation import method_of
 from editverdict.pipeline.trial import NotHere, Trial
 
-SEEDS = 20
-SHARED = 10
-"""Edits of a chain whose single edits are asked for the claims at T = 10; claims at T = 1 take the same ones."""
 HALF = 0.5
 
 
@@ -324,7 +323,7 @@ def confidence_interaction(trial: Trial, case: Case) -> Measurement:
         interaction(s, s | dict.fromkeys(low, 0.0), high, low) for s, (high, low) in zip(single, groups, strict=True)
     ]
     made.controls["low-group-lost"] = t_interval(lost_low)
-    drawn = [_drawn(single, chain, seed) for seed in range(max(SEEDS, trial.profile.sizes.random_seeds))]
+    drawn = [_drawn(single, chain, seed) for seed in seeds_of(trial)]
     made.controls["groups-drawn"] = seeds_interval(drawn)
     worst = min(mean([mean([s[e] for e in sorted(g[k])]) for s, g in zip(single, groups, strict=True)]) for k in (0, 1))
     made.checks |= headroom("headroom-single-rel", worst, "Rel and Gen of single edits in the weaker group")

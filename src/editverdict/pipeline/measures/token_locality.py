@@ -21,13 +21,16 @@ from editverdict.pipeline.answers import Answered
 from editverdict.pipeline.measurement import Case, Measurement, declare_checks, measure, passed
 from editverdict.pipeline.measures.answering import (
     SCR,
+    SHARED,
     AskedChains,
     begin,
     headroom,
     less,
     mean,
+    primary_and_controls,
     scores_in,
     scr_threshold,
+    seeds_of,
 )
 from editverdict.pipeline.measures.perturbation import method_of
 from editverdict.pipeline.trial import NotHere, Trial
@@ -35,11 +38,8 @@ from editverdict.pipeline.trial import NotHere, Trial
 SETTINGS = ("single", "sequence")
 READINGS = ("ratio", "over_before", "beginning", "exact")
 NO_OP = "no-op"
-SEEDS = 20
 RETRIEVED = 0.2
 """Least share of own prompts before which retrieval puts a text, so that what it keeps is kept by editing."""
-SHARED = 10
-"""Edits of a chain whose single edits are asked for the claims at T = 10; claims at T = 1 take the same ones."""
 LEAST = 7
 """Fewest methods that are put into an order: of seven, fewer than one order in twenty agrees by .7 by chance."""
 
@@ -143,7 +143,7 @@ def exchanged(before: Sequence[Answered], seed: int) -> list[Answered]:
 def by_chance(trial: Trial, before: Sequence[Answered], reading: str) -> Estimate:
     """A reading of exchanged answers, over at least twenty ways to exchange them."""
     values = []
-    for seed in range(max(SEEDS, trial.profile.sizes.random_seeds)):
+    for seed in seeds_of(trial):
         rows = [
             row
             for one, was in zip(exchanged(before, seed), before, strict=True)
@@ -196,13 +196,6 @@ def shown(kept: Kept) -> dict[str, Any]:
     }
 
 
-def _pictured(made: Measurement, case: Case, subject: str) -> dict[str, Sequence[float]]:
-    """The primary definition and the controls, named for a picture."""
-    role = {control.name: control.role for control in case.claim.controls}
-    found: dict[str, Sequence[float]] = {subject: made.definitions[case.claim.primary.name].units}
-    return found | {f"{name} ({role[name]})": c.units for name, c in made.controls.items() if name in role}
-
-
 # --------------------------------------------------------------------------- one method
 @measure("tokens_kept")
 def tokens_kept(trial: Trial, case: Case) -> Measurement:
@@ -221,7 +214,7 @@ def tokens_kept(trial: Trial, case: Case) -> Measurement:
     made.controls = _controls(asked, case, kept)
     scores = {"unedited": kept.before, "single": kept.single, "sequence": kept.sequence}
     title = f"Tokens of locality answers kept by {method}, per {claim.unit}"
-    made = asked.finished(made, scores, title, _pictured(made, case, method))
+    made = asked.finished(made, scores, title, primary_and_controls(made, case, method))
     made.checks |= complete([kept]) | same_tokens_same_verdict(kept)
     made.descriptive |= shown(kept)
     if alone:
@@ -279,7 +272,7 @@ def scr_tokens_kept(trial: Trial, case: Case) -> Measurement:
     made.controls["no-op-instead"] = over(idle, own, primary, floor=False)
     scores = {SCR: scr.sequence, "method": own.sequence, "unedited": own.before}
     title = f"Tokens of locality answers kept, SCR minus {method}, per chain"
-    made = asked.finished(made, scores, title, _pictured(made, case, SCR))
+    made = asked.finished(made, scores, title, primary_and_controls(made, case, SCR))
     made.checks |= complete([own, scr, idle]) | retrieval_in_force(retrieving)
     made.descriptive |= {SCR: shown(scr), method: shown(own)}
     return made
@@ -327,12 +320,12 @@ def token_order(trial: Trial, case: Case) -> Measurement:
     names = [definition.name for definition in case.claim.definitions]
     made = Measurement({name: order_interval(*_tables(kept, name)) for name in names})
     tokens, loc = _tables(kept, case.claim.primary.name)
-    seeds = range(max(SEEDS, trial.profile.sizes.random_seeds))
+    seeds = seeds_of(trial)
     made.controls["methods-dealt"] = _over_seeds([order_agreement(dealt(tokens, seed), loc) for seed in seeds])
     made.controls["halves-of-chains"] = _over_seeds([halves_agreement(tokens, seed) for seed in seeds])
     scores = {"unedited": before} | {f"sequence {m}": one.sequence for m, one in kept.items()}
     title = "Agreement of two orders of methods, without one chain each"
-    made = asked.finished(made, scores, title, _pictured(made, case, "methods"))
+    made = asked.finished(made, scores, title, primary_and_controls(made, case, "methods"))
     made.checks |= complete(list(kept.values()))
     made.checks |= headroom("headroom-loc", mean(scores_in(before, "loc")), "locality of the unedited model")
     made.descriptive["methods"] = {m: shown(one) for m, one in kept.items()}
