@@ -1,4 +1,4 @@
-"""The command line: validate, plan, verify, report, judge, judge-card, compare, init.
+"""The command line: validate, plan, verify, report, judge, judge-card, compare, audit, artefacts, tables, init.
 
 Exit codes: 0 fine; 1 something did not hold (verify: a planned case has no row or is broken); 2 the input is wrong.
 """
