@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from editverdict.generation.latency import exactly
 from editverdict.inference.results import rejudge, same_rows
 from editverdict.inference.rows import Row
 from editverdict.pipeline import latency, scr_grid
 from editverdict.pipeline.cases import Judged, judge_case
 from editverdict.pipeline.matrix import matrix
+from editverdict.pipeline.measures import efficiency
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import Trial
 from editverdict.reporting.evidence import Evidence
@@ -34,6 +38,14 @@ profiles:
     sizes: {single_edits: 6, chains: 6, chain_length: 2, long_chain: 2, base_texts: 120, base_tokens: 1200,
             norm_tokens: 300, angle_tokens: 480, text_blocks: 4, random_seeds: 3,
             timed_prompts: 6, timed_repeats: 1, timed_edits: 6, memory_sizes: [16, 32]}
+methods:
+  - id: GRACE
+    editor: grace
+    kind: external-memory
+    family: external-memory
+    reference: a few of its hundred steps, which learn nothing in the toy
+    hyperparameters: {steps: 12, initial: random}
+    hyperparameters_source: this test
 """
 
 
@@ -44,6 +56,22 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Trial]:
     (folder / "profile.yaml").write_text(PROFILE)
     options = Options(profile="timed", specs=(folder / "profile.yaml",), store=folder / "store")
     return lambda: make_trial(options, ROOT / "specs")
+
+
+TOKENS = 16
+"""Length of a timed answer here: a third of the 50 tokens of the claims, by the same way."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_answers() -> Iterator[None]:
+    """Short answers, timed by a clock that stands still while other processes have the core: no test of speed."""
+    own = SimpleNamespace(perf_counter=time.process_time, process_time=time.process_time)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("editverdict.generation.latency.time", own)
+        patch.setattr("editverdict.pipeline.edit_times.time", own)
+        patch.setattr(latency, "exactly", lambda protocol: exactly(protocol, TOKENS))
+        patch.setattr(efficiency, "EXACTLY", TOKENS)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +185,6 @@ def test_recipes_hold_what_a_time_depends_on(make: Callable[[], Trial], judged: 
 
 def _artifacts(store: Store, kind: str) -> Iterator[Any]:
     import json
-    from types import SimpleNamespace
 
     for file in sorted((store.root / kind).glob("*/*/meta.json")):
         yield SimpleNamespace(meta=json.loads(file.read_text()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suites.selftest.pipeline.sessions import run
+from suites.selftest.pipeline.sessions import fork
 
 METHOD = """
 methods:
@@ -25,7 +25,7 @@ def test_retention_is_measured_and_guarded(tmp_path: Path, smoke_store: Path) ->
     specs.mkdir()
     (specs / "rome.yaml").write_text(METHOD)
     options = ("--profile", "smoke", "--methods", "ROME", "--claims", "rq1-collapse-sequential", "--specs", str(specs))
-    session = run(tmp_path / "run", *options, "--store", smoke_store)
+    session = fork(tmp_path / "run", *options, "--store", smoke_store)
     (row,) = session.rows
     # The toy knows nothing, so there is nothing to lose, and the check says so; everything else was measured.
     assert row.verdict == "invalid"

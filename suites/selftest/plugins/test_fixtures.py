@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+from suites.selftest.pipeline.sessions import ROOT, fork
 
 MINE = """
 from editverdict.editors import installed
@@ -32,20 +30,8 @@ def test_a_suite_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "test_mine.py"
     file.write_text(MINE)
     plugins = [part for name in ("plugins.devices", "plugins.claims", "fixtures.trial") for part in ("-p", name)]
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-c",
-        "pyproject.toml",
-        "--rootdir",
-        str(ROOT),
-        str(file),
-        *plugins,
-    ]
-    options = ["--profile", "smoke", "--store", str(tmp_path / "store"), "--run-dir", str(tmp_path / "run")]
-    done = subprocess.run(command + options, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert "2 passed, 1 error" in done.stdout, done.stdout + done.stderr
-    assert "PurityError" in done.stdout
-    assert "are not those that were loaded" in done.stdout
+    options = ("-c", "pyproject.toml", "--rootdir", ROOT, *plugins, "--profile", "smoke", "--store", tmp_path / "store")
+    done = fork(tmp_path / "run", *options, suites=[file])
+    assert "2 passed, 1 error" in done.output, done.output
+    assert "PurityError" in done.output
+    assert "are not those that were loaded" in done.output
