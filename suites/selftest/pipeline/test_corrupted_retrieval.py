@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from editverdict.editors import scr as scr_editor
@@ -16,6 +18,7 @@ from editverdict.pipeline.measures import events, retrieval, token_locality
 from editverdict.pipeline.measures.in_force import CHECK, in_force, retrieval_in_force, texts_given
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import Trial
+from editverdict.store import Store
 from suites.selftest.pipeline.planted_answers import (
     GOLD,
     NOTHING,
@@ -115,7 +118,8 @@ def test_the_unedited_model_in_the_place_of_scr_would_have_been_believed(
 ) -> None:
     """Controls alone do not see it: without the check these claims would be supported by an SCR that does nothing."""
     idle = scored(loc=0.9, port=0.1)
-    made, found = judged(claim, method, DATA, 0.0, SCR=idle, unedited=idle, **states)
+    same = {"SCR": idle, "unedited": idle, "no-op": idle}
+    made, found = judged(claim, method, DATA, 0.0, **(same | states))
     assert found.decision.verdict == "invalid" and CHECK in found.decision.reason
     spec = trial.library.claims[claim]
     blind = spec.model_copy(update={"checks": tuple(name for name in spec.checks if name != CHECK)})
@@ -156,15 +160,24 @@ def test_a_fifth_is_enough_and_nothing_is_not() -> None:
 
 
 # --------------------------------------------------------------------------- corrupted in the real pipeline
-def on_the_toy(folder: Path, threshold: float) -> Trial:
-    made = make_trial(Options(profile="smoke", store=folder), ROOT / "specs")
-    spec = made.library.methods["SCR"]
-    own = spec.model_copy(update={"per_model": {MODEL: {"threshold": threshold}}})
-    library = dataclasses.replace(made.library, methods={**made.library.methods, "SCR": own})
-    return dataclasses.replace(made, library=library, worker=0, n_workers=1)
+def on_the_toy(trial: Trial, folder: Path, threshold: float) -> Trial:
+    """Two chains of one edit; on the toy's random weights the threshold alone decides what is confirmed."""
+    own = trial.library.methods["SCR"].model_copy(update={"per_model": {MODEL: {"threshold": threshold}}})
+    library = dataclasses.replace(trial.library, methods={**trial.library.methods, "SCR": own})
+    sizes = trial.profile.sizes.model_copy(update={"chain_length": 1, "long_chain": 1})
+    alone = {"store": Store(folder), "worker": 0, "n_workers": 1, "_memo": {}}
+    made = dataclasses.replace(
+        trial, library=library, profile=trial.profile.model_copy(update={"sizes": sizes}), **alone
+    )
+    made.__dict__["encoder"] = Anywhere()  # loading the real one takes seconds
+    return made
 
 
-ALL_WAYS = [("scr-locality-vs-preedit", "SCR"), ("scr-dominates-avg", "no-op"), ("scr-dominates-cells", "no-op")]
+class Anywhere:
+    """An encoder to which all texts are alike: whatever is in the memory is proposed."""
+
+    def encode(self, texts: list[str], **_: Any) -> np.ndarray:
+        return np.ones((len(texts), 2), dtype=np.float32)
 
 
 def check_of(trial: Trial, claim: str, method: str) -> tuple[str, bool, str]:
@@ -173,18 +186,18 @@ def check_of(trial: Trial, claim: str, method: str) -> tuple[str, bool, str]:
     return row.verdict, found[CHECK].ok, row.reason
 
 
-def test_a_threshold_that_lets_nothing_through(tmp_path: Path) -> None:
-    """On the toy's random weights the threshold alone decides what is confirmed."""
-    open_, shut = on_the_toy(tmp_path / "store", -1e9), on_the_toy(tmp_path / "store", 1e9)
-    for claim, method in ALL_WAYS:
-        assert check_of(open_, claim, method)[1]
+LOCALITY = ("scr-locality-vs-preedit", "SCR")
+
+
+def test_a_threshold_that_lets_nothing_through(trial: Trial, tmp_path: Path) -> None:
+    open_, shut = (on_the_toy(trial, tmp_path / "store", limit) for limit in (-1e9, 1e9))
+    assert check_of(open_, *LOCALITY)[1]
+    for claim, method in (LOCALITY, ("scr-dominates-avg", "no-op")):
         verdict, ok, reason = check_of(shut, claim, method)
         assert verdict == "invalid" and not ok and CHECK in reason
 
 
-def test_an_empty_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_memory(trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scr_editor.Memory, "add", lambda *_: None)
-    trial = on_the_toy(tmp_path / "store", -1e9)
-    for claim, method in ALL_WAYS:
-        verdict, ok, reason = check_of(trial, claim, method)
-        assert verdict == "invalid" and not ok and CHECK in reason
+    verdict, ok, reason = check_of(on_the_toy(trial, tmp_path / "store", -1e9), *LOCALITY)
+    assert verdict == "invalid" and not ok and CHECK in reason
