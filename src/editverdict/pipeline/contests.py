@@ -33,10 +33,11 @@ def write_facts(run_dir: Path, slug: str, row: Row, states: Sequence[Mapping[str
         return
     kept = {"version": VERSION, "case": row.case, "model": row.model, "dataset": row.dataset, "states": list(states)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, json.dumps(kept, allow_nan=False))
+    write_whole(path, json.dumps(kept, allow_nan=False))
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that nobody ever reads half of it."""
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
@@ -67,7 +68,7 @@ def refresh_contests(run_dir: Path, rows: Sequence[Row], methods: Iterable[str] 
     text = json.dumps(
         {"version": VERSION, "of": key, "tables": [one.model_dump(mode="json") for one in made]}, indent=1
     )
-    _write(target, text)
+    write_whole(target, text)
     return made
 
 
@@ -88,20 +89,49 @@ def _kept(path: Path, key: str) -> list[Contest] | None:
 
 def contests_of(files: Sequence[Path], rows: Sequence[Row], methods: Sequence[str] = ()) -> list[Contest]:
     """One table per model, dataset, protocol and judge, of what the files hold."""
+    kept, notes = read_facts(files, rows)
+    return tables_of(kept, rows, methods, notes)
+
+
+def read_facts(files: Sequence[Path], rows: Sequence[Row]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What cases that have a row have kept, and a note for every file that cannot be read."""
     cases = {row.case for row in rows}
-    merged: dict[tuple[str, str, str], dict[tuple[str, str], _Merged]] = {}
+    kept: list[dict[str, Any]] = []
     notes: list[str] = []
     for file in files:
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
-            if found["case"] not in cases:
-                continue
-            for state in found["states"]:
-                table = merged.setdefault((found["model"], found["dataset"], state["score_id"]), {})
-                own = table.setdefault((state["schedule"], state["method"]), _Merged())
-                own.add(found["case"], state)
+            if found["case"] in cases:
+                kept.append({name: found[name] for name in ("case", "model", "dataset")} | {"states": _states(found)})
         except (OSError, ValueError, KeyError, TypeError) as error:
             notes.append(f"{file.name} cannot be read ({type(error).__name__}: {error}); its facts are left out")
+    return kept, notes
+
+
+def _states(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A file's states, all of their parts there."""
+    states = [{**state} for state in found["states"]]
+    for state in states:
+        for name in ("method", "schedule", "score_id"):
+            if not isinstance(state[name], str):
+                raise TypeError(f"{name} is no text")
+        for _fact, _subject, _chain, scores in state["facts"]:
+            scores.items()
+        for asked in state["questions"].values():
+            asked.items()
+    return states
+
+
+def tables_of(
+    kept: Sequence[Mapping[str, Any]], rows: Sequence[Row], methods: Sequence[str] = (), notes: Sequence[str] = ()
+) -> list[Contest]:
+    """One table per model, dataset, protocol and judge, of what cases have kept; ``notes`` stand below each."""
+    merged: dict[tuple[str, str, str], dict[tuple[str, str], _Merged]] = {}
+    for found in kept:
+        for state in found["states"]:
+            table = merged.setdefault((found["model"], found["dataset"], state["score_id"]), {})
+            own = table.setdefault((state["schedule"], state["method"]), _Merged())
+            own.add(found["case"], state)
     return [_table(names, states, merged, rows, methods, notes) for names, states in merged.items()]
 
 

@@ -66,6 +66,9 @@ def test_a_row_with_answers_checks_and_pictures(trial: Trial, claim: str, method
     assert {c.name for c in row.controls} == {c.name for c in spec.controls}
     assert {d.name for d in row.definitions} == {d.name for d in spec.definitions}
     assert row.descriptive["scores"] and judged.pictures and row.hashes["evidence"]
+    for state in judged.facts:  # another judge finds the answers where the facts say
+        where = {key.partition(":")[0] for _, key in state["answers"]}
+        assert where and all((trial.store.root / "answers" / key[:2] / key).is_dir() for key in where)
     assert row.descriptive["edits"] == (3 if isinstance(spec.edits, int) and spec.edits > 1 else spec.edits)
 
 

@@ -70,11 +70,8 @@ def single_answers(
     together = []
     for chain in chains:
         parts = [next(found) for _ in chain]
-        together.append(
-            Answered(
-                [row for p in parts for row in p.rows], [row for p in parts for row in p.probability], parts[0].key
-            )
-        )
+        rows, probability = [row for p in parts for row in p.rows], [row for p in parts for row in p.probability]
+        together.append(Answered(rows, probability, parts[0].key, parts=tuple(p.key for p in parts)))
     return together
 
 
@@ -204,7 +201,7 @@ def require_deltas(trial: Trial, case: Case, method: str) -> None:
 def kept(method: str, chains: Sequence[Chain], answered: Sequence[Answered], length: int | None) -> dict[str, Any]:
     """What a method's states came to fact by fact, after chains of that length (None: single edits)."""
     schedule = SINGLE if length is None else f"after {length}"
-    return facts_kept(method, schedule, chains, [one.rows for one in answered])
+    return facts_kept(method, schedule, chains, [one.rows for one in answered], [one.keys for one in answered])
 
 
 # --------------------------------------------------------------------------- retrieval with in-context answering
