@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from editverdict.inference.contests import Contest, Fact, MethodState, contest
+from editverdict.inference.forms import apart, apart_in, methods_apart
 from editverdict.inference.rows import Row
 
 FOLDER, FILE = "facts", "comparisons.json"
-VERSION = 1
+VERSION = 2
 ROUNDING = 0.05
 """Share of facts about which two cases may disagree: a state that is asked in another batch answers the same but for
 rounding."""
@@ -182,7 +183,18 @@ def _table(
             there = ", ".join(sorted({method for _, method in theirs}))
             left_out.append(f"{there}: asked under {other[2]}, and this table is of {score_id}")
     left_out += _absent(model, {method for _, method in states}, rows, methods)
-    return contest(model, dataset, score_id, usable, left_out=left_out)
+    remarks = _remarks(model, dataset, {one.method for one in usable}, rows)
+    return contest(model, dataset, score_id, usable, left_out=left_out, remarks=remarks)
+
+
+def _remarks(model: str, dataset: str, there: set[str], rows: Sequence[Row]) -> list[str]:
+    """Which methods were asked in another form than they edit in; those that keep texts are not."""
+    own = [row for row in rows if (row.model, row.dataset) == (model, dataset) and row.method in there]
+    names = methods_apart(own)
+    if not names:
+        return []
+    told = apart_in([row for row in own if row.method in names and apart(row.descriptive)])
+    return [f"{', '.join(names)}: {told}; a text in the context is in the form that is asked"]
 
 
 def _absent(model: str, there: set[str], rows: Sequence[Row], methods: Sequence[str]) -> list[str]:

@@ -16,11 +16,13 @@ from editverdict.evaluation.judging import Item
 from editverdict.evaluation.probability import probability_scores
 from editverdict.evaluation.questions import DIMENSIONS, Dimension, questions_of
 from editverdict.inference.contests import SINGLE
+from editverdict.inference.forms import FORMS_KEY
 from editverdict.inference.intervals import MIN_SEEDS, missing
 from editverdict.pipeline.answers import Answered, Asked, answers_before, ask, in_state, known_edits, unedited
 from editverdict.pipeline.comparing import facts_kept
 from editverdict.pipeline.edits import editor_of
 from editverdict.pipeline.event_facts import drawn, state_after, states_alone, told
+from editverdict.pipeline.forms import forms_of
 from editverdict.pipeline.judging import judged
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, passed
@@ -175,6 +177,7 @@ def mean(values: Sequence[float]) -> float:
 def describe(trial: Trial, case: Case, made: Measurement, chains: Sequence[Chain], length: int) -> None:
     """Add what the measurement stands on: T, protocol, judge, and what the unedited model gets right."""
     made.edits = length
+    made.descriptive[FORMS_KEY] = forms_of(trial, case)
     made.resolution = 1 / (len(dimensions_of(chains)) * length)
     how = f"protocol {trial.profile.protocol_of(case.model).id}, judge {trial.profile.judge}"
     made.stands_on = f"{case.subject}, {len(chains)} chains of {length} edits, {how}"
