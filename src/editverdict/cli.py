@@ -16,6 +16,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from editverdict.inference.rows import Row
+    from editverdict.pipeline.trial import Trial
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -312,6 +313,30 @@ def _judge_answers(
     say(f"{found['answers']} answers ({found['distinct']} distinct) judged by {by}: {found['cost']}")
     say(f"the same verdict as {before}: {same['count']} of {same['total']}; kappa {kappa['value']} {kappa['interval']}")
     say(f"answers: {goal}")
+    _compare_by(trial, file.parent, rows, by, goal.parent)
+
+
+def _compare_by(trial: Trial, run_dir: Path, rows: list[Row], by: str, folder: Path) -> None:
+    """The run's methods against each other by that judge, beside its answers; numbers of another never enter."""
+    from editverdict.pipeline.rejudged_contests import contests_by, write_contests_by
+    from editverdict.reporting.contests import contests_csv
+
+    manifest = run_dir / "manifest.json"  # a run may have had other methods than its profile (--methods)
+    told = json.loads(manifest.read_text(encoding="utf-8")).get("methods") if manifest.is_file() else None
+    made = contests_by(trial, run_dir, rows, by, told or trial.profile.all_methods)
+    goal = folder / f"comparisons-by-{by}.json"
+    for why in made.left_out:
+        say(f"not compared: {why}", "yellow")
+    if not made.tables:
+        for stale in (goal, goal.with_suffix(".csv")):
+            stale.unlink(missing_ok=True)
+        say("no comparisons of methods: no case of this run has kept facts that can be judged again")
+        return
+    write_contests_by(trial, made, by, goal)
+    goal.with_suffix(".csv").write_text(contests_csv(made.tables), encoding="utf-8", newline="")
+    apart = sum(line.differs for one in made.tables for line in one.lines)
+    lines = sum(len(one.lines) for one in made.tables)
+    say(f"comparisons by {by}: {goal} ({lines} of two methods, {apart} of which show a difference)")
 
 
 @app.command("judge-card")

@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,7 +79,7 @@ def load_dataset(spec: DatasetSpec, path: Path | None = None, *, cache: Path | N
     """
     if spec.format == "worldfacts":
         records = build_worldfacts(spec.seed)
-        findings = validate_edits(records)
+        findings = _findings_of_worldfacts(spec.seed)
         if findings:
             raise DataError(
                 f"dataset {spec.id!r}, seed {spec.seed}: the installed packages do not give a sound dataset:\n  "
@@ -89,6 +90,12 @@ def load_dataset(spec: DatasetSpec, path: Path | None = None, *, cache: Path | N
     loaded = load_files(dataset_files(spec, path, cache), spec.format)
     records = _first(loaded.records, spec)
     return LoadedEdits(tuple(records), loaded.problems, loaded.skipped, tuple(validate_edits(records)), loaded.notes)
+
+
+@lru_cache(maxsize=4)
+def _findings_of_worldfacts(seed: int) -> tuple[str, ...]:
+    """What is wrong with the dataset of a seed; found once per process, as the dataset is built once."""
+    return tuple(validate_edits(build_worldfacts(seed)))
 
 
 def load_edits(path: Path, format: Format = "auto") -> LoadedEdits:

@@ -42,6 +42,7 @@ from typing import Literal
 from editverdict.inference import regions
 from editverdict.inference.controls import combined_specific
 from editverdict.inference.corrections import holm
+from editverdict.inference.forms import apart_in
 from editverdict.inference.intervals import LEVEL, t_interval
 from editverdict.inference.pvalues import alpha, case_p_values
 from editverdict.inference.rows import ClaimVerdict, Region, Row
@@ -130,7 +131,7 @@ def stands_on(rows: Sequence[Row]) -> str:
     """What a verdict stands on, e.g. ``smollm2-135m, ROME, worldfacts, T = 10 (extension)``.
 
     One row: its own ``stands_on`` and scope. Several: their models, methods, datasets and scopes, and T where
-    ``Row.descriptive["edits"]`` holds it.
+    ``Row.descriptive["edits"]`` holds it, and whether edits were made in another form than they are asked in.
     """
     if not rows:
         return "nothing decided"
@@ -139,6 +140,7 @@ def stands_on(rows: Sequence[Row]) -> str:
     parts = [_listed(getattr(row, axis) for row in rows) for axis in ("model", "method", "dataset")]
     edits = sorted({row.descriptive[EDITS_KEY] for row in rows if isinstance(row.descriptive.get(EDITS_KEY), int)})
     parts.append(f"T = {' and '.join(map(str, edits))}" if edits else "")
+    parts.append(apart_in(rows))
     text = ", ".join(part for part in parts if part) or _listed(row.case for row in rows)
     return f"{text} ({_listed(row.scope for row in rows)})"
 

@@ -100,6 +100,8 @@ class Contest(ContestPart):
     lines: tuple[ContestLine, ...]
     left_out: tuple[str, ...] = ()
     """What is not compared, each with its reason."""
+    remarks: tuple[str, ...] = ()
+    """What must be known before the lines are read."""
 
 
 def contest(
@@ -109,6 +111,7 @@ def contest(
     states: Sequence[MethodState],
     *,
     left_out: Sequence[str] = (),
+    remarks: Sequence[str] = (),
     level: float = LEVEL,
     draws: int = DRAWS,
 ) -> Contest:
@@ -122,6 +125,8 @@ def contest(
         Every (method, schedule) once.
     left_out
         Reasons that the caller has.
+    remarks
+        What the caller knows of the methods beside their numbers.
 
     Raises
     ------
@@ -147,6 +152,7 @@ def contest(
         level=level,
         lines=tuple(lines),
         left_out=(*left_out, *_alone(states, lines)),
+        remarks=tuple(remarks),
     )
 
 

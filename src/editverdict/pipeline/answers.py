@@ -245,6 +245,13 @@ class Answered:
     key: str
     success: tuple[bool, ...] = ()
     """Per record, where asked for: whether teacher forcing finds every token of the new object most probable."""
+    parts: tuple[str, ...] = ()
+    """Where rows of several states were put together: the keys of all of them."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Where every row lies in the store: ``artifact:member``, one or more."""
+        return self.parts or (self.key,)
 
 
 def ask(trial: Trial, model_id: str, many: Sequence[Asked], *, before: dict[str, str] | None = None) -> list[Answered]:

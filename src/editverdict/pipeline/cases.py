@@ -19,6 +19,7 @@ from editverdict.data.records import kind_of
 from editverdict.editors.base import CannotEdit, EditError
 from editverdict.inference.claims import EDITS_KEY
 from editverdict.inference.controls import judge_comparator, judge_control
+from editverdict.inference.forms import apart
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, missing
 from editverdict.inference.rows import CaseVerdict, CheckResult, ControlResult, PaperNumber, Region, Row
 from editverdict.inference.verdicts import CaseDecision, decide_case, judge_definition
@@ -176,7 +177,7 @@ def _judged(trial: Trial, case: Case) -> Judged:
             "specific": decision.specific,
             "scope": scope,
             "scope_reason": why,
-            "stands_on": made.stands_on,
+            "stands_on": ", ".join(part for part in (made.stands_on, apart(made.descriptive)) if part),
             "descriptive": {**_plain(made.descriptive), ESTIMATION_KEY: primary.record(), EDITS_KEY: made.edits},
             "hashes": {**row.hashes, **_hashes(trial, case, made)},
         }

@@ -18,7 +18,11 @@ def subjects_of(records: Sequence[EditRecord]) -> dict[str, str]:
 
 
 def facts_kept(
-    method: str, schedule: str, chains: Sequence[Sequence[EditRecord]], answered: Sequence[Sequence[Mapping[str, Any]]]
+    method: str,
+    schedule: str,
+    chains: Sequence[Sequence[EditRecord]],
+    answered: Sequence[Sequence[Mapping[str, Any]]],
+    keys: Sequence[Sequence[str]] = (),
 ) -> dict[str, Any]:
     """What a method's states came to, fact by fact: what a case keeps for the table of methods against each other.
 
@@ -32,12 +36,15 @@ def facts_kept(
         The edits.
     answered : sequence of sequence of mapping
         Judged answer rows, chain by chain.
+    keys : sequence of sequence of str, optional
+        Where those rows lie in the store (``artifact:member``), chain by chain: another judge finds them there.
 
     Returns
     -------
     dict
-        ``facts``: [edit, subject, chain, {dimension: score}]; ``questions``: dimension -> {question: right}. Ids and
-        numbers only. Empty where answers carry no score id, so that nothing could say what they may be compared with.
+        ``facts``: [edit, subject, chain, {dimension: score}]; ``questions``: dimension -> {question: right};
+        ``answers``: [chain, key]. Ids and numbers only. Empty where answers carry no score id, so that nothing could
+        say what they may be compared with.
 
     Raises
     ------
@@ -59,9 +66,16 @@ def facts_kept(
     questions: dict[str, dict[str, float]] = {}
     for row in rows:
         if row["correct"] is not None:
-            name = hashlib.sha256(f"{row['kind']}|{row['prompt']}".encode()).hexdigest()[:12]
-            questions.setdefault(row["dimension"], {})[f"{row['edit_id']}|{name}"] = float(row["correct"])
-    return {"method": method, "schedule": schedule, "score_id": score_id, "facts": facts, "questions": questions}
+            questions.setdefault(row["dimension"], {})[question_name(row)] = float(row["correct"])
+    kept = {"method": method, "schedule": schedule, "score_id": score_id, "facts": facts, "questions": questions}
+    where = [[number, key] for number, own in enumerate(keys) for key in own]
+    return {**kept, "answers": where} if where else kept
+
+
+def question_name(row: Mapping[str, Any]) -> str:
+    """``edit|hash``: a question without its words."""
+    digest = hashlib.sha256(f"{row['kind']}|{row['prompt']}".encode()).hexdigest()[:12]
+    return f"{row['edit_id']}|{digest}"
 
 
 def fact_outcomes(

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from editverdict.inference.contests import Contest, Fact, MethodState, contest
+from editverdict.inference.forms import apart, apart_in, methods_apart
 from editverdict.inference.rows import Row
 
 FOLDER, FILE = "facts", "comparisons.json"
-VERSION = 1
+VERSION = 2
 ROUNDING = 0.05
 """Share of facts about which two cases may disagree: a state that is asked in another batch answers the same but for
 rounding."""
@@ -33,10 +34,11 @@ def write_facts(run_dir: Path, slug: str, row: Row, states: Sequence[Mapping[str
         return
     kept = {"version": VERSION, "case": row.case, "model": row.model, "dataset": row.dataset, "states": list(states)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, json.dumps(kept, allow_nan=False))
+    write_whole(path, json.dumps(kept, allow_nan=False))
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that nobody ever reads half of it."""
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
@@ -67,7 +69,7 @@ def refresh_contests(run_dir: Path, rows: Sequence[Row], methods: Iterable[str] 
     text = json.dumps(
         {"version": VERSION, "of": key, "tables": [one.model_dump(mode="json") for one in made]}, indent=1
     )
-    _write(target, text)
+    write_whole(target, text)
     return made
 
 
@@ -88,20 +90,49 @@ def _kept(path: Path, key: str) -> list[Contest] | None:
 
 def contests_of(files: Sequence[Path], rows: Sequence[Row], methods: Sequence[str] = ()) -> list[Contest]:
     """One table per model, dataset, protocol and judge, of what the files hold."""
+    kept, notes = read_facts(files, rows)
+    return tables_of(kept, rows, methods, notes)
+
+
+def read_facts(files: Sequence[Path], rows: Sequence[Row]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What cases that have a row have kept, and a note for every file that cannot be read."""
     cases = {row.case for row in rows}
-    merged: dict[tuple[str, str, str], dict[tuple[str, str], _Merged]] = {}
+    kept: list[dict[str, Any]] = []
     notes: list[str] = []
     for file in files:
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
-            if found["case"] not in cases:
-                continue
-            for state in found["states"]:
-                table = merged.setdefault((found["model"], found["dataset"], state["score_id"]), {})
-                own = table.setdefault((state["schedule"], state["method"]), _Merged())
-                own.add(found["case"], state)
+            if found["case"] in cases:
+                kept.append({name: found[name] for name in ("case", "model", "dataset")} | {"states": _states(found)})
         except (OSError, ValueError, KeyError, TypeError) as error:
             notes.append(f"{file.name} cannot be read ({type(error).__name__}: {error}); its facts are left out")
+    return kept, notes
+
+
+def _states(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A file's states, all of their parts there."""
+    states = [{**state} for state in found["states"]]
+    for state in states:
+        for name in ("method", "schedule", "score_id"):
+            if not isinstance(state[name], str):
+                raise TypeError(f"{name} is no text")
+        for _fact, _subject, _chain, scores in state["facts"]:
+            scores.items()
+        for asked in state["questions"].values():
+            asked.items()
+    return states
+
+
+def tables_of(
+    kept: Sequence[Mapping[str, Any]], rows: Sequence[Row], methods: Sequence[str] = (), notes: Sequence[str] = ()
+) -> list[Contest]:
+    """One table per model, dataset, protocol and judge, of what cases have kept; ``notes`` stand below each."""
+    merged: dict[tuple[str, str, str], dict[tuple[str, str], _Merged]] = {}
+    for found in kept:
+        for state in found["states"]:
+            table = merged.setdefault((found["model"], found["dataset"], state["score_id"]), {})
+            own = table.setdefault((state["schedule"], state["method"]), _Merged())
+            own.add(found["case"], state)
     return [_table(names, states, merged, rows, methods, notes) for names, states in merged.items()]
 
 
@@ -152,7 +183,18 @@ def _table(
             there = ", ".join(sorted({method for _, method in theirs}))
             left_out.append(f"{there}: asked under {other[2]}, and this table is of {score_id}")
     left_out += _absent(model, {method for _, method in states}, rows, methods)
-    return contest(model, dataset, score_id, usable, left_out=left_out)
+    remarks = _remarks(model, dataset, {one.method for one in usable}, rows)
+    return contest(model, dataset, score_id, usable, left_out=left_out, remarks=remarks)
+
+
+def _remarks(model: str, dataset: str, there: set[str], rows: Sequence[Row]) -> list[str]:
+    """Which methods were asked in another form than they edit in; those that keep texts are not."""
+    own = [row for row in rows if (row.model, row.dataset) == (model, dataset) and row.method in there]
+    names = methods_apart(own)
+    if not names:
+        return []
+    told = apart_in([row for row in own if row.method in names and apart(row.descriptive)])
+    return [f"{', '.join(names)}: {told}; a text in the context is in the form that is asked"]
 
 
 def _absent(model: str, there: set[str], rows: Sequence[Row], methods: Sequence[str]) -> list[str]:

@@ -47,7 +47,7 @@ def stored_answers(trial: Trial, rows: Sequence[Row]) -> list[StoredAnswer]:
     """
     settings = {(row.hashes["model"], row.hashes["protocol"]) for row in rows if "protocol" in row.hashes}
     datasets = sorted({row.dataset for row in rows if row.dataset})
-    accepted = _accepted(trial, datasets)
+    accepted = accepted_answers(trial, datasets)
     found: list[StoredAnswer] = []
     foreign = 0
     for artifact in _artifacts(trial, settings):
@@ -67,7 +67,14 @@ def stored_answers(trial: Trial, rows: Sequence[Row]) -> list[StoredAnswer]:
     return found
 
 
-def _accepted(trial: Trial, datasets: Sequence[str]) -> dict[Key, tuple[str, ...]]:
+def accepted_answers(trial: Trial, datasets: Sequence[str]) -> dict[Key, tuple[str, ...]]:
+    """What counts as right, by question, in some datasets.
+
+    Raises
+    ------
+    UsageError
+        No spec defines one of them.
+    """
     for name in datasets:
         if name not in trial.library.datasets:
             raise UsageError(
@@ -80,16 +87,35 @@ def _accepted(trial: Trial, datasets: Sequence[str]) -> dict[Key, tuple[str, ...
 
 def _artifacts(trial: Trial, settings: set[tuple[str, str]]) -> Iterator[Artifact]:
     for meta in sorted((trial.store.root / "answers").glob("*/*/meta.json")):
-        try:
-            recipe = json.loads(meta.read_text(encoding="utf-8"))["recipe"]
-            fields = recipe["fields"]
-            setting = fields["model"]["weights"], fields["protocol"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # the store will find and say it when somebody asks for this very entry
-        if setting in settings:
-            found = trial.store.find(Recipe(recipe["kind"], recipe["version"], fields))
+        recipe = _recipe(meta)
+        if recipe is not None and _setting(recipe) in settings:
+            found = trial.store.find(recipe)
             if found is not None:
                 yield found
+
+
+def _recipe(meta: Path) -> Recipe | None:
+    """The recipe of an entry of answers; None where its file tells none."""
+    try:
+        recipe = json.loads(meta.read_text(encoding="utf-8"))["recipe"]
+        found = Recipe(recipe["kind"], recipe["version"], recipe["fields"])
+        _setting(found)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # the store will find and say it when somebody asks for this very entry
+    return found
+
+
+def _setting(recipe: Recipe) -> tuple[str, str]:
+    """Weights and protocol."""
+    return str(recipe.fields["model"]["weights"]), str(recipe.fields["protocol"])
+
+
+def answers_at(trial: Trial, key: str) -> tuple[Artifact, str] | None:
+    """The stored answers of a key with the protocol that they were given by; None where they are not (any more)."""
+    recipe = _recipe(trial.store.root / "answers" / key[:2] / key / "meta.json")
+    if recipe is None or recipe.key != key or (found := trial.store.find(recipe)) is None:
+        return None
+    return found, _setting(recipe)[1]
 
 
 def rejudge_answers(trial: Trial, rows: Sequence[Row], before: str, after: str, out: Path) -> dict[str, Any]:

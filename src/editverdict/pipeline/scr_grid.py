@@ -152,6 +152,8 @@ class Grid:
     """Name of the configuration -> answer per question."""
     in_context: dict[str, float]
     """Share of questions that got a text into the context."""
+    given: dict[str, list[bool]]
+    """Name of the configuration -> per question, whether it got one."""
     key: str
 
 
@@ -189,7 +191,8 @@ def grid(trial: Trial, model_id: str, dataset_id: str, asked: Sequence[EditRecor
     for row in artifact.table().to_pylist():
         answers.setdefault(row["configuration"], []).append(row["answer"])
         helped.setdefault(row["configuration"], []).append(row["given"] is not None)
-    return Grid(questions, answers, {name: sum(own) / len(own) for name, own in helped.items()}, artifact.key)
+    shares = {name: sum(own) / len(own) for name, own in helped.items()}
+    return Grid(questions, answers, shares, helped, artifact.key)
 
 
 Scored = list[list[tuple[float, str]]]

@@ -97,7 +97,8 @@ def contests_html(many: Sequence[Contest]) -> Html:
     for one in many:
         lines = ordered(one)
         about = join([code(f"{one.model} · {one.dataset}"), " ", small(f"protocol and judge {one.score_id}")])
-        body = [tag("p", about), tag("p", lead(one)), _grid(lines[:_SHOWN])]
+        body = [tag("p", about), tag("p", lead(one)), *(tag("p", f"{told}.") for told in one.remarks)]
+        body.append(_grid(lines[:_SHOWN]))
         body.append(fold(f"{len(lines) - _SHOWN} more comparisons", _grid(lines[_SHOWN:])))
         body.append(tag("ul", join(tag("li", f"not compared: {why}") for why in one.left_out), css="missing"))
         parts.append(tag("div", join(body), css="panel", style="padding:6px 18px 14px"))
@@ -110,7 +111,7 @@ def contests_markdown(many: Sequence[Contest], line: Callable[[str], str]) -> li
     text: list[str] = []
     for one in many:
         text += [f"## {TITLE}", "", line(f"{one.model}, {one.dataset}, protocol and judge {one.score_id}."), ""]
-        text += [line(lead(one)), ""]
+        text += [line(lead(one)), "", *(entry for told in one.remarks for entry in (line(f"{told}."), ""))]
         if one.lines:
             text += [f"| {' | '.join(_HEADS)} |", f"|{'---|' * len(_HEADS)}"]
             text += [f"| {' | '.join(line(cell) for cell in _cells(own))} |" for own in ordered(one)] + [""]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from editverdict.inference.contests import Contest
+from editverdict.inference.forms import apart, apart_in, methods_apart
 from editverdict.inference.rows import ClaimVerdict, Row
 from editverdict.ledger.records import CaseRecord
 from editverdict.reporting.beside import paper_text, replication_text
@@ -54,6 +55,7 @@ def _case(row: Row) -> str:
     beside = f"Paper: {paper_text(row)}; {replication_text(row)}." if row.paper_values or row.not_comparable else ""
     notes = [f"specific: {row.specific}"] if row.specific else []
     notes += ["depends on the definition"] if row.depends_on_definition else []
+    notes += [text] if (text := apart(row.descriptive)) else []
     if row.margin_to_flip is not None:
         notes.append(f"margin to flip {number(row.margin_to_flip)}")
     more = f" ({'; '.join(notes)})" if notes else ""
@@ -86,6 +88,20 @@ def _surveys(manifest: Mapping[str, Any]) -> list[str]:
     return [f"## Data that no run can test ({len(found)})", "", *lines, ""] if found else []
 
 
+def _forms(rows: Sequence[Row]) -> list[str]:
+    """What must be known before any number of a method is read, where edits and questions differ in form."""
+    own = [row for row in rows if apart(row.descriptive)]
+    if not own:
+        return []
+    methods = ", ".join(methods_apart(own)) or "several methods"
+    said = (
+        f"In {len(own)} of {len(rows)} cases ({methods}) models were "
+        f"{apart_in(own)}. What such a method has lost or does not know may be the form's; what is kept as text stands "
+        "in the very prompt that is asked. Numbers are not those of a run that asks as it edits."
+    )
+    return [f"**Form of edits and of questions.** {_line(said)}", ""]
+
+
 def findings_markdown(
     claims: Sequence[ClaimVerdict],
     rows: Sequence[Row],
@@ -112,6 +128,7 @@ def findings_markdown(
         Markdown.
     """
     text = [f"# Findings of a run of profile `{manifest.get('profile', 'unknown')}`", "", _line(headline(claims)), ""]
+    text += _forms(rows)
     states = by_claim(ledger)
     for verdict, title, meaning in _GROUPS:
         own = [claim for claim in claims if claim.verdict == verdict]

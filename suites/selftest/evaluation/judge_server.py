@@ -39,6 +39,7 @@ def honest(item: dict[str, Any]) -> str:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two packets: the second would wait 40 ms for the first's receipt
 
     def log_message(self, *_: Any) -> None:
         pass

@@ -94,12 +94,16 @@ NOTHING = scored()
 
 
 def retrieved(one: Answered, share: float) -> Answered:
-    """The same answers, given with a text before the own prompts and rephrases of a share of the edits."""
+    """The same answers, given with a text before the own prompts and rephrases of a share of the edits.
+
+    Of events, which have neither, before the questions about them.
+    """
+    about = ("rel", "gen") if any(row["dimension"] == "rel" for row in one.rows) else ("port",)
     edits = list(dict.fromkeys(row["edit_id"] for row in one.rows))
     found = {edit for number, edit in enumerate(edits) if number < round(share * len(edits))}
     rows = [
         {**row, "given": f"It is known that. {row['prompt']}"}
-        if row["edit_id"] in found and row["dimension"] in ("rel", "gen")
+        if row["edit_id"] in found and row["dimension"] in about
         else row
         for row in one.rows
     ]
@@ -123,7 +127,8 @@ class PlantedChains(AskedChains):
         return [answered(c, records, self.states[name], kept) for c, records in enumerate(self.chains)]
 
     def single(self, method: str) -> list[Answered]:
-        return self._given(f"single {method}")
+        own = self._given(f"single {method}")
+        return [retrieved(one, self.retrieves) for one in own] if method == "SCR" else own
 
     def after(self, method: str) -> list[Answered]:
         return self._given(f"after {method}")

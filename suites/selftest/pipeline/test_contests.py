@@ -123,6 +123,22 @@ def test_absent_methods_say_why_and_facts_without_a_row_are_not_used(tmp_path: P
     assert refresh_contests(tmp_path, [skipped], ()) == []
 
 
+def test_methods_that_are_asked_otherwise_than_they_edit_are_named(tmp_path: Path) -> None:
+    made = keep(tmp_path, state("ROME", WEAK), state("SCR", GOOD))
+    forms = {"forms": {"edited": "bare prompt", "asked": "chat template"}}
+    text = {"forms": {"edited": "text", "asked": "chat template"}}
+    rows = [
+        made.model_copy(update={"descriptive": forms}),
+        row("SCR", descriptive=text),
+        row("WISE", descriptive=forms),
+    ]
+    (found,) = refresh_contests(tmp_path, rows)
+    (said,) = found.remarks
+    assert said.startswith("ROME: edited on the bare prompt, asked in the chat template;")
+    (found,) = refresh_contests(tmp_path, [made, row("SCR", descriptive=text)])
+    assert found.remarks == ()
+
+
 def test_a_case_that_lost_its_facts_leaves_none_and_a_damaged_file_is_named(tmp_path: Path) -> None:
     made = keep(tmp_path, state("ROME", WEAK), state("SCR", GOOD))
     (tmp_path / FOLDER / "zz.json").write_text("{", encoding="utf-8")

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from editverdict.inference.forms import FORMS_KEY
+from editverdict.inference.forms import apart as told_apart
 from editverdict.pipeline.answers import unedited
 from editverdict.pipeline.cases import judge_case
+from editverdict.pipeline.forms import forms_of
 from editverdict.pipeline.matrix import cases_of
 from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.setup import Options, load_library, make_trial
@@ -66,6 +69,9 @@ def test_a_row_with_answers_checks_and_pictures(trial: Trial, claim: str, method
     assert {c.name for c in row.controls} == {c.name for c in spec.controls}
     assert {d.name for d in row.definitions} == {d.name for d in spec.definitions}
     assert row.descriptive["scores"] and judged.pictures and row.hashes["evidence"]
+    for state in judged.facts:  # another judge finds the answers where the facts say
+        where = {key.partition(":")[0] for _, key in state["answers"]}
+        assert where and all((trial.store.root / "answers" / key[:2] / key).is_dir() for key in where)
     assert row.descriptive["edits"] == (3 if isinstance(spec.edits, int) and spec.edits > 1 else spec.edits)
 
 
@@ -102,6 +108,29 @@ def test_reasoning_is_read_of_a_toy_that_parts_its_thinking(trial: Trial) -> Non
     rates = row.descriptive["failures"]["edited"]
     assert sum(one["count"] for name, one in rates.items() if name.startswith("mode:")) == 6
     assert row.hashes["protocol"] != trial.protocol(MODEL).id and judged.pictures
+
+
+def test_a_row_says_when_edits_and_questions_differ_in_form(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a chat template a method is asked about something that it was not shown; a text stands in the prompt."""
+    template = "<{{ messages[0]['content'] }}>"
+    monkeypatch.setattr(trial.model(MODEL).tokenizer, "chat_template", template)
+    spec = AnswerProtocol(id="chat-4", prompt_form="chat", max_new_tokens=4, stop=())
+    profile = trial.profile.model_copy(update={"protocols": {MODEL: spec}})
+    chat = dataclasses.replace(trial, profile=profile, _memo={})
+    said = "edited on the bare prompt, asked in the chat template"
+    for claim, method, apart in (("rq1-far-from-perfect", "ROME", True), ("scr-locality-vs-preedit", "SCR", False)):
+        case = Case(trial.library.claims[claim], MODEL, method, DATA)
+        row, usual = judge_case(chat, case).row, judge_case(trial, case).row
+        assert row.descriptive["forms"] == {"edited": "bare prompt" if apart else "text", "asked": "chat template"}
+        assert row.stands_on.endswith(f", {said}") == apart and (said in row.stands_on) == apart
+        assert usual.descriptive["forms"]["asked"] == "bare prompt" and "asked in" not in usual.stands_on
+    spec = trial.library.claims["comb-retrieval-helps"]  # of a combination the weights are edited, on the bare prompt
+    assert apart_of(forms_of(chat, Case(spec, MODEL, "ROME+SCR", DATA))) == said
+    assert apart_of(forms_of(chat, Case(spec, MODEL, "SCR", DATA))) == ""
+
+
+def apart_of(found: dict[str, str]) -> str:
+    return told_apart({FORMS_KEY: found})
 
 
 def _answers(trial: Trial) -> set[str]:

@@ -100,8 +100,11 @@ def test_every_case_is_judged(judged: dict[str, Judged]) -> None:
     for one in judged.values():
         row = one.row
         assert row.scope == "rehearsal" and row.model in row.stands_on
-        known = {"processor-to-itself", "tokens-exact", "headroom-gold", "answers-complete"}
+        known = {"processor-to-itself", "tokens-exact", "headroom-gold", "answers-complete", "retrieval-in-force"}
         assert {c.name for c in row.checks} <= known
+        # Of the toy's memory a text is found, or is not; either way the prompts were looked at.
+        asked = [c.detail for c in row.checks if c.name == "retrieval-in-force"]
+        assert all(" own prompts, at least 20% needed" in detail for detail in asked), asked
         assert [c.detail for c in row.checks if c.name == "tokens-exact" and not c.ok] == []
         assert Evidence.model_validate({"pictures": one.pictures}).pictures
         if row.timed:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,14 @@ import pytest
 
 from editverdict.cli import main
 from editverdict.inference.results import append_row
+from editverdict.pipeline import answers as answers_module
 from editverdict.pipeline import judging
 from editverdict.pipeline import trial as trial_module
-from editverdict.pipeline.answers import Asked, ask
+from editverdict.pipeline.answers import Answered, Asked, ask, questions_asked
+from editverdict.pipeline.contests import refresh_contests, write_facts
+from editverdict.pipeline.measures.answering import kept
+from editverdict.pipeline.trial import Trial
+from editverdict.store import Draft
 from suites.selftest.evaluation.endpoint import KEY, VARIABLE, Endpoint, serving
 from suites.selftest.pipeline.judged import MODEL, trial_with
 from suites.selftest.pipeline.test_judging import files_with
@@ -58,6 +65,36 @@ def with_judges(folder: Path, endpoint: Endpoint, **models: str) -> list[str | P
     return ["--specs", folder / "specs", "--store", folder / "store"]
 
 
+WORDS = (
+    "alfa", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliett", "kilo", "lima", "mike",
+    "november", "oscar", "papa", "quebec",
+)  # fmt: skip
+"""None holds another, so that an answer to one question is none to another, however it is looked for."""
+
+
+def labelled(folder: Path, count: int) -> list[str | Path]:
+    """So many questions with a right and a wrong answer each, and the option that names them.
+
+    The shipped set is the lexical card's matter; what is shown of an endpoint needs no more than this, and a judgement
+    is an entry of the store, which takes longer to write than to make.
+    """
+    lines = [
+        {
+            "id": f"q{number}",
+            "question": f"What is word {number}?",
+            "accepted": [word],
+            "answers": [
+                {"text": f"{word}, I think", "label": "yes", "kind": "verbose"},
+                {"text": f"Ag {number}", "label": "no", "kind": "other-entity"},
+            ],
+        }
+        for number, word in enumerate(WORDS[:count])
+    ]
+    file = folder / "labelled.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return ["--labelled", file]
+
+
 # --------------------------------------------------------------------------- the card
 def test_the_card_of_words(cli: Callable[..., Done], tmp_path: Path) -> None:
     done = cli("judge-card", "lexical", "--profile", "smoke", "--store", tmp_path / "store")
@@ -73,7 +110,8 @@ def test_the_card_of_words(cli: Callable[..., Done], tmp_path: Path) -> None:
 def test_the_card_of_an_endpoint_goes_on_where_it_was(
     cli: Callable[..., Done], tmp_path: Path, endpoint: Endpoint
 ) -> None:
-    options = with_judges(tmp_path, endpoint, served="poison:Ag:500:2")
+    # As many as it takes to tell a judge without a fault from one that accepts a tenth: 51 answers dealt.
+    options = [*with_judges(tmp_path, endpoint, served="poison:Ag 0:500:2"), *labelled(tmp_path, len(WORDS))]
     first = cli("judge-card", "served", "--profile", "smoke", *options)
     assert first.code == 2 and "status 500, 2 times in a row" in first.err and "are kept" in first.err
     assert "Traceback" not in first.err
@@ -85,8 +123,9 @@ def test_the_card_of_an_endpoint_goes_on_where_it_was(
     card = json.loads((tmp_path / "reports/out/judge-served.json").read_text())
     asked = sum(endpoint.stats()["items"].values())
     assert asked <= card["cost"]["judged"] + 8, "nothing was asked twice but what had failed"
-    # The endpoint finds words anywhere: so does the rule `contains`, whose agreement is known without it.
-    assert card["agreement"]["accuracy"]["value"] > 0.5 and card["shuffled"]["outcome"] == "ok"
+    assert card["agreement"]["accuracy"]["value"] == 1.0 and card["shuffled"]["outcome"] == "ok"
+    dealt = card["shuffled"]["accepted"]
+    assert (dealt["count"], dealt["total"]) == (0, 51) and dealt["interval"] == pytest.approx([0, 0.0987], abs=1e-4)
     assert card["cost"]["tokens_in"] == 100 * card["cost"]["replies"] and card["fields"]["endpoint"] == endpoint.url
     before = endpoint.stats()["requests"]
     assert cli("judge-card", "served", "--profile", "smoke", *options).out == done.out
@@ -100,7 +139,8 @@ def test_a_judge_that_does_not_look_is_found_out(
 ) -> None:
     """One that always accepts fails the control, and agrees no more than chance; one that gives no verdict has
     not shown that it can say no, and its silence is no `no`."""
-    done = cli("judge-card", "served", "--profile", "smoke", *with_judges(tmp_path, endpoint, served=model))
+    options = [*with_judges(tmp_path, endpoint, served=model), *labelled(tmp_path, 4)]
+    done = cli("judge-card", "served", "--profile", "smoke", *options)
     card = json.loads((tmp_path / "reports/out/judge-served.json").read_text())
     assert done.code == 1
     assert card["shuffled"]["outcome"] == outcome and card["shuffled"]["accepted"]["value"] == share
@@ -169,3 +209,118 @@ def test_a_run_without_stored_answers_is_told(cli: Callable[..., Done], tmp_path
     assert done.code == 2 and "no stored answer to judge" in done.err and "--store" in done.err
     done = cli("judge", tmp_path / "run", "--answers", *options)
     assert done.code == 2 and "--judge NAME" in done.err
+
+
+# --------------------------------------------------------------------------- methods against each other
+SENTENCES, BARE = 1.0, 2.0
+"""Scales of the planted states: one answers rightly in a sentence, where only a judge that reads on finds it; one says
+nothing but the answer."""
+
+
+def planted(_trial: Trial, _model: str, group: Sequence[Asked], draft: Draft) -> None:
+    """Stored answers as `answers._produce` would write them, by nobody."""
+    asked = [(number, one, q) for number, one in enumerate(group) for q in questions_asked(one)]
+    rows = [
+        {
+            "member": number,
+            **{name: getattr(q, name) for name in ("edit_id", "dimension", "kind", "prompt")},
+            "given": None,
+            "answer": q.accepted[0] if one.scale == BARE else f"I should say: {q.accepted[0]}",
+            "stopped_by": "limit",
+            "tokens": [0],
+        }
+        for number, one, q in asked
+    ]
+    draft.write_table(rows)
+
+
+@pytest.fixture
+def contest_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[str, list[str]]]:
+    """A run folder with facts of two methods, made singly and in chains, and the keys of each method's chains."""
+    monkeypatch.setattr(answers_module, "_produce", planted)
+    own = trial_with(tmp_path / "store")
+    chains = own.chains("worldfacts")
+    hashes = {"model": own.model(MODEL).identity.weights, "protocol": own.protocol(MODEL).id}
+    fields = {"model": MODEL, "dataset": "worldfacts", "profile": "smoke"}
+    row = row_of("one[m]", **fields, hashes=hashes)
+    states, keys = [], {}
+    for method, scale in (("ROME", SENTENCES), ("SCR", BARE)):
+        alone = iter(ask(own, MODEL, [Asked("single", (record,), scale=scale) for c in chains for record in c]))
+        parts = [[next(alone) for _ in chain] for chain in chains]
+        single = [
+            Answered([r for one in many for r in one.rows], [], many[0].key, parts=tuple(one.key for one in many))
+            for many in parts
+        ]
+        after = ask(own, MODEL, [Asked("chain", tuple(chain), scale=scale) for chain in chains])
+        keys[method] = [one.key.partition(":")[0] for one in after]
+        states += [kept(method, chains, single, None), kept(method, chains, after, 3)]
+    append_row(tmp_path / "run" / "results.jsonl", row)
+    write_facts(tmp_path / "run", "one__m", row, states)
+    (before,) = refresh_contests(tmp_path / "run", [row], own.profile.all_methods)
+    assert {(line.score_first, line.score_second) for line in before.lines} == {(0.0, 1.0)}, "words alone"
+    for place in (judging, trial_module):
+        monkeypatch.setattr(place, "load_model", lambda *_: pytest.fail("a model was loaded"))
+    return tmp_path / "run", keys
+
+
+def test_methods_are_compared_by_another_judge_beside_the_runs_own(
+    cli: Callable[..., Done], tmp_path: Path, endpoint: Endpoint, contest_run: tuple[Path, dict[str, list[str]]]
+) -> None:
+    run, _ = contest_run
+    own = (run / "comparisons.json").read_bytes()
+    options = with_judges(tmp_path, endpoint, served="honest")
+    done = cli("judge", run, "--answers", "--judge", "served", *options)
+    assert done.code == 0 and "comparisons by served" in done.out, done.err
+    made = json.loads((run / "comparisons-by-served.json").read_text())
+    (table,) = made["tables"]
+    # Nothing of the words' verdicts is in it: read on, the sentences are right, too.
+    assert {(line["score_first"], line["score_second"]) for line in table["lines"]} == {(1.0, 1.0)}
+    assert {line["schedule"] for line in table["lines"]} == {"single", "after 3"}
+    protocol, _, judge = table["score_id"].partition("/")
+    by_words = json.loads(own)["tables"][0]["score_id"].partition("/")
+    assert (protocol, judge) == (by_words[0], made["judge"]["id"]) and judge != by_words[2]
+    with (run / "comparisons-by-served.csv").open(encoding="utf-8", newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    assert len(lines) == len(table["lines"]) and {line["score_id"] for line in lines} == {table["score_id"]}
+    assert (run / "comparisons.json").read_bytes() == own, "the run's own table is its own judge's"
+    judged = [json.loads(line) for line in (run / "judged-by-served.jsonl").read_text().splitlines()]
+    distinct = {(one["prompt"], tuple(one["accepted"]), one["answer"]) for one in judged}
+    assert endpoint.stats()["requests"] == len(distinct), "the comparisons ask nothing again"
+
+
+def test_by_the_runs_own_judge_the_tables_are_the_runs(
+    cli: Callable[..., Done], tmp_path: Path, contest_run: tuple[Path, dict[str, list[str]]]
+) -> None:
+    run, _ = contest_run
+    done = cli("judge", run, "--answers", "--judge", "lexical", "--store", tmp_path / "store")
+    assert done.code == 0, done.err
+    made = json.loads((run / "comparisons-by-lexical.json").read_text())
+    assert made["tables"] == json.loads((run / "comparisons.json").read_text())["tables"] and made["left_out"] == []
+
+
+def test_what_cannot_be_judged_again_is_left_out_by_name(
+    cli: Callable[..., Done], tmp_path: Path, contest_run: tuple[Path, dict[str, list[str]]]
+) -> None:
+    """A state with a missing answer keeps nothing of its old verdicts: it is in no line."""
+    run, keys = contest_run
+    judge = ("judge", run, "--answers", "--judge", "lexical-contains", "--store", tmp_path / "store")
+    gone = keys["ROME"][0]
+    shutil.rmtree(tmp_path / "store" / "answers" / gone[:2] / gone)
+    done = cli(*judge)
+    assert done.code == 0 and f"does not have its answers {gone[:12]}" in done.out, done.err
+    (table,) = json.loads((run / "comparisons-by-lexical-contains.json").read_text())["tables"]
+    assert {line["schedule"] for line in table["lines"]} == {"single"}
+    assert any(why.startswith("ROME, after 3 edits (one[m]): the store") for why in table["left_out"])
+    (file,) = (run / "facts").glob("*.json")
+    facts = json.loads(file.read_text())
+    for state in facts["states"]:  # questions that the stored answers are not to
+        state["questions"] = {"rel": {"nobody|0": 1.0}}
+    file.write_text(json.dumps(facts))
+    done = cli(*judge)
+    assert "are to other questions than its facts" in done.out and "no comparisons of methods" in done.out
+    for state in facts["states"]:  # as older versions kept them
+        del state["answers"]
+    file.write_text(json.dumps(facts))
+    done = cli(*judge)
+    assert done.code == 0 and "name no stored answers; verify the run again" in done.out
+    assert not list(run.glob("comparisons-by-*")), "what another judge once said of other facts is not left lying"

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from editverdict.cli import app
 from editverdict.pipeline.matrix import matrix
-from editverdict.pipeline.setup import load_library
+from editverdict.pipeline.rejudged_contests import contests_by
+from editverdict.pipeline.setup import Options, load_library, make_trial
 from editverdict.reporting.evidence import Evidence
 from editverdict.schema.library import spec_hash
 from suites.selftest.pipeline.sessions import ROOT, Session, fork
@@ -62,6 +63,14 @@ def test_rows_carry_what_the_verdict_stands_on(smoke: Session, planned: dict, li
         if row.estimate is not None:
             # One unit has no interval: the long chain alone is as long as some claims ask for.
             assert row.n_units == len(row.units) > 0 and (row.interval is not None) == (row.n_units > 1), row.case
+
+
+def test_by_its_own_judge_a_runs_comparisons_are_found_again(smoke: Session, smoke_store: Path) -> None:
+    """Out of the stored answers alone, fact by fact and question by question."""
+    trial = make_trial(Options(profile="smoke", store=smoke_store), ROOT / "specs")
+    made = contests_by(trial, smoke.run_dir, smoke.rows, "lexical", trial.profile.all_methods)
+    told = smoke.json("comparisons.json")["tables"]
+    assert told and [one.model_dump(mode="json") for one in made.tables] == told and made.left_out == []
 
 
 def test_required_checks_appear_in_the_rows(smoke: Session, planned: dict) -> None:

@@ -26,7 +26,8 @@ def made() -> Contest:
         facts = {name: Fact(f"S{name}", int(name[0]), {"rel": score}) for name, score in scores.items()}
         return MethodState(method, "after 10", "p/j", facts, {"rel": {f"{n}|q": s for n, s in scores.items()}})
 
-    return contest("m", "d", "p/j", [state(n) for n in NAMES], left_out=["WISE: NOT_RUN: <script>"], draws=99)
+    told = {"left_out": ["WISE: NOT_RUN: <script>"], "remarks": ["ROME: edited otherwise <i>"]}
+    return contest("m", "d", "p/j", [state(n) for n in NAMES], draws=99, **told)
 
 
 @pytest.fixture
@@ -39,12 +40,14 @@ def test_the_summary_has_the_table_and_the_reasons(with_contests: Path) -> None:
     page = write_summary(with_contests).read_text(encoding="utf-8")
     assert TITLE in page and "<b>ROME − SCR</b>" in page and "not compared: WISE: NOT_RUN: &lt;script&gt;" in page
     assert "3 comparisons of two methods on the same facts, 2 of which show a difference" in page
+    assert "<p>ROME: edited otherwise &lt;i&gt;.</p>" in page
     assert "<b>&|" not in page and "ROME − &lt;b&gt;&amp;|" in page
 
 
 def test_findings_and_csv_have_every_line(with_contests: Path) -> None:
     assert "comparisons.csv" in [path.name for path in write_exports(with_contests)]
     text = (with_contests / "findings.md").read_text(encoding="utf-8")
+    assert "\nROME: edited otherwise &lt;i&gt;.\n" in text
     assert f"## {TITLE}" in text and "| after 10 | Rel | ROME − SCR |" in text and "&lt;b&gt;&amp;\\|" in text
     with (with_contests / "comparisons.csv").open(encoding="utf-8", newline="") as stream:
         lines = list(csv.DictReader(stream))

@@ -42,3 +42,21 @@ def test_texts_cannot_break_out_of_their_line(
     bad = [claims[0].model_copy(update={"statement": f"{hostile}\n## Hold (99)"})]
     text = findings_markdown(bad, [], manifest)
     assert "\n## Hold (99)" not in text and "<script" not in text
+
+
+def test_a_form_of_questions_that_is_not_that_of_edits_stands_first(
+    claims: list[ClaimVerdict], rows: list[Row], manifest: dict[str, Any]
+) -> None:
+    assert "Form of edits" not in findings_markdown(claims, rows, manifest)
+    asked = {"edited": "bare prompt", "asked": "chat template"}
+    changed = [
+        row.model_copy(update={"descriptive": {**row.descriptive, "forms": asked}}) if row.method == "ROME" else row
+        for row in rows
+    ]
+    text = findings_markdown(claims, changed, manifest)
+    own = sum(row.method == "ROME" for row in rows)
+    said = f"**Form of edits and of questions.** In {own} of {len(rows)} cases (ROME) models were edited on the bare"
+    assert 0 < text.index(said) < text.index("\n## ")
+    known = {claim.claim for claim in claims}
+    in_cases = sum(row.method == "ROME" and row.claim in known for row in rows)
+    assert text.count("edited on the bare prompt, asked in the chat template") == in_cases + 1 > 1

@@ -6,8 +6,9 @@ import random
 from pathlib import Path
 
 import pytest
+import yaml
 
-from editverdict.schema import SpecError
+from editverdict.schema import SpecError, yaml_loader
 from editverdict.schema.yaml_loader import parse_yaml, read_yaml
 
 SCALARS = {
@@ -179,3 +180,44 @@ def test_damaged_text_never_ends_in_another_exception(workshop):
         path.write_text(text)
         _load_or_explain(workshop, path)
         path.write_text(good)
+
+
+# --------------------------------------------------------------------------- libyaml, where it is there
+SHIPPED = Path(__file__).resolve().parents[3] / "specs"
+ODD = "[]{}:,-&*!|>'\"%@`#\t\n ?\x07\x85\u2028é😀"
+
+
+@pytest.fixture
+def both_ways(monkeypatch: pytest.MonkeyPatch):
+    """A text read as it is, and by PyYAML's own loader alone."""
+
+    def read(text: str) -> tuple[yaml_loader.Document, yaml_loader.Document]:
+        usual = parse_yaml(text, "x.yaml")
+        with monkeypatch.context() as patch:
+            patch.setattr(yaml_loader, "_composed", lambda one: yaml.compose(one, Loader=yaml_loader._Loader))
+            return usual, parse_yaml(text, "x.yaml")
+
+    return read
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml: there is one way to read")
+def test_what_is_read_quickly_is_read_alike(both_ways):
+    """Values, the lines of all of them, and the words of every problem; of whole files and of damaged ones."""
+    rng = random.Random(11)
+    texts = [path.read_text(encoding="utf-8") for path in sorted(SHIPPED.rglob("*.yaml"))]
+    short = [text for text in texts if len(text) < 2500]
+    quick, slow = both_ways(rng.choice(texts))
+    assert quick == slow and not quick.problems
+    for _ in range(150):
+        text = rng.choice(short)
+        for _ in range(rng.randint(1, 3)):
+            at = rng.randrange(len(text))
+            text = text[:at] + rng.choice([*ODD, ""]) + text[at + rng.randint(0, 3) :]
+        quick, slow = both_ways(text)
+        assert quick == slow, text
+
+
+@pytest.mark.parametrize("text", ["[" * 300_000, "- " * 300_000 + "x", "{a: " * 300_000, "[" * 9_000 + "]" * 9_000])
+def test_nesting_beyond_any_stack_is_a_problem(text):
+    (problem,) = parse_yaml(f"claims:\n{text}", "x.yaml").problems
+    assert "bad YAML" in problem.found

@@ -16,11 +16,13 @@ from editverdict.evaluation.judging import Item
 from editverdict.evaluation.probability import probability_scores
 from editverdict.evaluation.questions import DIMENSIONS, Dimension, questions_of
 from editverdict.inference.contests import SINGLE
+from editverdict.inference.forms import FORMS_KEY
 from editverdict.inference.intervals import MIN_SEEDS, missing
 from editverdict.pipeline.answers import Answered, Asked, answers_before, ask, in_state, known_edits, unedited
 from editverdict.pipeline.comparing import facts_kept
 from editverdict.pipeline.edits import editor_of
 from editverdict.pipeline.event_facts import drawn, state_after, states_alone, told
+from editverdict.pipeline.forms import forms_of
 from editverdict.pipeline.judging import judged
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, passed
@@ -70,11 +72,8 @@ def single_answers(
     together = []
     for chain in chains:
         parts = [next(found) for _ in chain]
-        together.append(
-            Answered(
-                [row for p in parts for row in p.rows], [row for p in parts for row in p.probability], parts[0].key
-            )
-        )
+        rows, probability = [row for p in parts for row in p.rows], [row for p in parts for row in p.probability]
+        together.append(Answered(rows, probability, parts[0].key, parts=tuple(p.key for p in parts)))
     return together
 
 
@@ -178,6 +177,7 @@ def mean(values: Sequence[float]) -> float:
 def describe(trial: Trial, case: Case, made: Measurement, chains: Sequence[Chain], length: int) -> None:
     """Add what the measurement stands on: T, protocol, judge, and what the unedited model gets right."""
     made.edits = length
+    made.descriptive[FORMS_KEY] = forms_of(trial, case)
     made.resolution = 1 / (len(dimensions_of(chains)) * length)
     how = f"protocol {trial.profile.protocol_of(case.model).id}, judge {trial.profile.judge}"
     made.stands_on = f"{case.subject}, {len(chains)} chains of {length} edits, {how}"
@@ -204,7 +204,7 @@ def require_deltas(trial: Trial, case: Case, method: str) -> None:
 def kept(method: str, chains: Sequence[Chain], answered: Sequence[Answered], length: int | None) -> dict[str, Any]:
     """What a method's states came to fact by fact, after chains of that length (None: single edits)."""
     schedule = SINGLE if length is None else f"after {length}"
-    return facts_kept(method, schedule, chains, [one.rows for one in answered])
+    return facts_kept(method, schedule, chains, [one.rows for one in answered], [one.keys for one in answered])
 
 
 # --------------------------------------------------------------------------- retrieval with in-context answering

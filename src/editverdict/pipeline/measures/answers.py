@@ -36,6 +36,7 @@ from editverdict.pipeline.measures.answering import (
     single_answers,
     unanswerable,
 )
+from editverdict.pipeline.measures.in_force import retrieval_in_force
 from editverdict.pipeline.measures.perturbation import method_of, units_picture
 from editverdict.pipeline.trial import NotHere, Trial
 
@@ -236,7 +237,7 @@ def scr_advantage(trial: Trial, case: Case) -> Measurement:
     made.checks |= headroom(
         "headroom-gold", mean([average(a, parts=parts) for a in gold]), "average with the gold context"
     )
-    made.checks |= complete("answers-complete", scr, chains)
+    made.checks |= complete("answers-complete", scr, chains) | retrieval_in_force(scr)
     made.descriptive["scores"] = score_table(method=after, SCR=scr, irrelevant_memory=beside, gold_context=gold)
     made.descriptive["confirmed"] = _confirmed(scr)
     describe(trial, case, made, chains, length)

@@ -32,6 +32,7 @@ from editverdict.pipeline.measures.answering import (
     scr_threshold,
 )
 from editverdict.pipeline.measures.answers import horizon
+from editverdict.pipeline.measures.in_force import not_asked, retrieval_in_force
 from editverdict.pipeline.measures.perturbation import method_of
 from editverdict.pipeline.trial import NotHere, Trial
 
@@ -226,6 +227,7 @@ def scr_best_on_events(trial: Trial, case: Case) -> Measurement:
     made.controls["irrelevant-memory"] = ahead(other, 0.0)
     made.controls["right-answers"] = ahead(right_answers(trial, scr), 0.0)
     made.checks |= headroom("headroom-gold", mean(scores_in(gold, *EVENT_DIMENSIONS)), "average with the gold context")
+    made.checks |= retrieval_in_force(scr)
     made.descriptive["advantage"] = {
         f"{n} over {who}": mean(less(scores_in(scr, n), scores_in(of, n)))
         for n in EVENT_DIMENSIONS
@@ -259,6 +261,8 @@ def memory_drop(trial: Trial, case: Case) -> Measurement:
     made.controls["no-op"] = drop(idle_alone, idle, *names, resolution=0.0)
     high = mean(scores_in(alone, *names))
     made.checks |= headroom("headroom-single-avg", high, "average of single edits")
+    other = f"{method} keeps no texts; the control 'forgotten' says whether it holds anything"
+    made.checks |= retrieval_in_force(alone) if method == SCR else not_asked(other)
     made.descriptive["drop"] = {n: mean(less(scores_in(alone, n), scores_in(after, n))) for n in names}
     scores = {"single": alone, "sequential": after, "unedited": base}
     title = f"Single {method} edits minus {asked.length} in a row, per chain"

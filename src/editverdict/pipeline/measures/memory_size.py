@@ -13,13 +13,15 @@ from editverdict.generation.latency import Query
 from editverdict.inference.intervals import Estimate, jackknife_interval, missing, t_interval
 from editverdict.pipeline.answers import Asked, answers_before, ask
 from editverdict.pipeline.judging import judged
-from editverdict.pipeline.latency import PLANTED, Times
+from editverdict.pipeline.latency import PLANTED, Times, timing_protocol
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.answering import HEADROOM
 from editverdict.pipeline.measures.efficiency import described, exact_tokens, how_asked
+from editverdict.pipeline.measures.in_force import in_force
 from editverdict.pipeline.measures.perturbation import units_picture
 from editverdict.pipeline.scr_grid import AGAIN, IRRELEVANT, METHOD, Grid, configurations, grid, grid_times, name_of
+from editverdict.pipeline.timing import questions_to_time
 from editverdict.pipeline.trial import Trial
 
 Rows = list[dict[str, Any]]
@@ -34,10 +36,22 @@ def _table(times: Times, trial: Trial, read: Callable[[Query], float]) -> dict[s
     return {name_of(one): times.seconds(name_of(one), read) for one in configurations(trial)}
 
 
+def texts_timed(trial: Trial, case: Case, times: Times) -> list[bool]:
+    """Whether each own prompt that was timed got a text from the first configuration: it is longer then."""
+    asked = [q for _, q in questions_to_time(_heads(trial, case), trial.profile.sizes.timed_prompts)]
+    bare = timing_protocol(trial, case.model).encode([q.prompt for q in asked])
+    first = times.queries[name_of(configurations(trial)[0])]
+    return [
+        repeats[0].prompt_tokens > len(tokens)
+        for q, tokens, repeats in zip(asked, bare, first, strict=True)
+        if q.dimension == "rel"
+    ]
+
+
 def _timed(trial: Trial, case: Case, made: Measurement, times: Times) -> None:
     made.edits = chain_length(trial, case)
     described(trial, case, made, f"{METHOD}, {len(times.chains)} queries, {how_asked(trial)}", times)
-    made.checks |= exact_tokens(times)
+    made.checks |= exact_tokens(times) | in_force(texts_timed(trial, case, times), "timed own prompts")
     made.descriptive["seconds_per_query"] = _table(times, trial, lambda query: query.total)
     made.descriptive["seconds_of_retrieval"] = _table(times, trial, lambda query: query.retrieval)
     made.descriptive["peak_mib"] = _table(times, trial, lambda query: query.peak_mib)
@@ -175,6 +189,8 @@ def retrieval_score_range(trial: Trial, case: Case) -> Measurement:
     made.checks |= passed(
         "headroom-gold", rel >= HEADROOM, f"reliability with the gold context = {rel:.3f}, at least {HEADROOM} needed"
     )
+    first_given = zip(found.questions, found.given[first], strict=True)
+    made.checks |= in_force([put for question, put in first_given if question.dimension == "rel"], "own prompts")
     wanted = len(found.questions) * (len(own) + 1)
     there = sum(len(answers) for answers in found.answers.values())
     made.checks |= passed("answers-complete", there == wanted, f"{there} answers to {wanted} questions")

@@ -35,6 +35,7 @@ from editverdict.pipeline.measures.answering import (
     scr_threshold,
     seeds_of,
 )
+from editverdict.pipeline.measures.in_force import retrieval_in_force, texts_given
 from editverdict.pipeline.measures.perturbation import method_of
 from editverdict.pipeline.trial import NotHere, Trial
 
@@ -58,6 +59,7 @@ def scr_in_every_dimension(trial: Trial, case: Case) -> Measurement:
     made.controls["irrelevant-memory"] = smallest(other, names, step)
     made.controls["right-answers"] = smallest(right_answers(trial, scr), names, 0.0)
     made.checks |= headroom("headroom-gold", mean(scores_in(gold, *names)), "average with the gold context")
+    made.checks |= retrieval_in_force(scr)
     made.descriptive["advantage"] = {n: mean(less(scores_in(scr, n), scores_in(after, n))) for n in names}
     scores = {"SCR": scr, "method": after, "irrelevant memory": other, "gold context": gold}
     title = f"SCR minus {method}, smallest of {len(names)} dimensions, per chain"
@@ -82,6 +84,7 @@ def scr_locality(trial: Trial, case: Case) -> Measurement:
         [mean(less(scores_in(exchanged(trial, scr, seed), "loc"), before)) for seed in seeds]
     )
     made.checks |= headroom("headroom-loc", mean(before), "locality of the unedited model")
+    made.checks |= retrieval_in_force(scr)
     made.descriptive["locality"] = {
         "unedited": mean(before),
         SCR: mean(scores_in(scr, "loc")),
@@ -143,6 +146,7 @@ def scr_single_to_sequential(trial: Trial, case: Case) -> Measurement:
     made.controls["irrelevant-memory"] = change(alone, other, *parts)
     made.controls["no-op"] = change(idle_alone, idle, *parts)
     made.checks |= headroom("headroom-single-avg", mean(scores_in(alone, *parts)), "average of SCR, one edit")
+    made.checks |= retrieval_in_force(alone)  # of the one edit: a chain that finds none is what would refute the claim
     scores = {"single": alone, "sequential": together, "irrelevant memory": other}
     title = f"SCR with one edit minus with {asked.length} edits in its memory, per chain"
     return asked.finished(made, scores, title, primary_and_controls(made, case, SCR))
@@ -187,6 +191,8 @@ def scr_over_combination(trial: Trial, case: Case) -> Measurement:
     made.controls["method-alone"] = t_interval(less(scores_in(plain, *DIMENSIONS), scores_in(both, *DIMENSIONS)))
     made.controls["gold-context"] = over(gold, *DIMENSIONS)
     made.checks |= headroom("headroom-gold", mean(scores_in(gold, *DIMENSIONS)), "average with the gold context")
+    made.checks |= retrieval_in_force(scr)
+    made.descriptive["texts_given"] = texts_given(SCR=scr, combination=both)
     scores = {"SCR": scr, "combination": both, "method alone": plain, "gold context": gold}
     title = f"SCR minus {method} after {asked.length} edits, per chain"
     return asked.finished(made, scores, title, primary_and_controls(made, case, SCR))
@@ -199,7 +205,7 @@ def gain_by_retrieval(trial: Trial, case: Case) -> Measurement:
     parametric = edited_by(trial, method)
     scr_threshold(trial, case)
     asked = begin(trial, case)
-    both, plain, gold = combined(asked, method), asked.after(parametric), asked.gold()
+    scr, both, plain, gold = asked.scr(), combined(asked, method), asked.after(parametric), asked.gold()
     states = [steps(trial, case.model, method, chain) for chain in asked.chains]
     other = ask(
         trial,
@@ -220,6 +226,8 @@ def gain_by_retrieval(trial: Trial, case: Case) -> Measurement:
     made.controls["irrelevant-memory"] = gain(other, *DIMENSIONS)
     made.controls["gold-context"] = gain(gold, *DIMENSIONS)
     made.checks |= headroom("headroom-gold", mean(scores_in(gold, *DIMENSIONS)), "average with the gold context")
+    made.checks |= retrieval_in_force(scr)
+    made.descriptive["texts_given"] = texts_given(SCR=scr, combination=both)
     scores = {"combination": both, "method alone": plain, "irrelevant memory": other, "gold context": gold}
     title = f"{method} minus {parametric} after {asked.length} edits, per chain"
     return asked.finished(made, scores, title, primary_and_controls(made, case, method))
@@ -266,6 +274,8 @@ def collapsed_with_retrieval(trial: Trial, case: Case) -> Measurement:
     else:
         made.checks |= passed("collapsed", False, "SCR scores 0, so that nothing can be told from it")
     made.checks |= headroom("headroom-scr", mean(high), "average of SCR")
+    made.checks |= retrieval_in_force(scr)
+    made.descriptive["texts_given"] = texts_given(SCR=scr, combination=both)
     scores = {"combination": both, "method alone": plain, "SCR": scr, "ten fold, gold context": gross}
     title = f"{method} over SCR after {asked.length} edits, per chain"
     return asked.finished(made, scores, title, primary_and_controls(made, case, method))

@@ -18,7 +18,7 @@ from editverdict.inference.intervals import Estimate, missing, seeds_interval, t
 from editverdict.inference.ordering import Table, dealt, halves_agreement, order_agreement, order_interval
 from editverdict.inference.smallest import smallest_mean
 from editverdict.pipeline.answers import Answered
-from editverdict.pipeline.measurement import Case, Measurement, declare_checks, measure, passed
+from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.answering import (
     SCR,
     SHARED,
@@ -32,18 +32,15 @@ from editverdict.pipeline.measures.answering import (
     scr_threshold,
     seeds_of,
 )
+from editverdict.pipeline.measures.in_force import not_asked, retrieval_in_force
 from editverdict.pipeline.measures.perturbation import method_of
 from editverdict.pipeline.trial import NotHere, Trial
 
 SETTINGS = ("single", "sequence")
 READINGS = ("ratio", "over_before", "beginning", "exact")
 NO_OP = "no-op"
-RETRIEVED = 0.2
-"""Least share of own prompts before which retrieval puts a text, so that what it keeps is kept by editing."""
 LEAST = 7
 """Fewest methods that are put into an order: of seven, fewer than one order in twenty agrees by .7 by chance."""
-
-declare_checks(retrieval_in_force="retrieval puts a text before a fifth of the edits' own prompts: it does edit")
 
 
 # --------------------------------------------------------------------------- tokens kept
@@ -246,14 +243,6 @@ def _controls(asked: AskedChains, case: Case, kept: Kept) -> dict[str, Estimate]
 
 
 # --------------------------------------------------------------------------- retrieval beside a method
-def retrieval_in_force(answered: Sequence[Answered]) -> dict[str, Any]:
-    """The check that texts are found and confirmed at all: without any, retrieval is the unedited model."""
-    own = [row for one in answered for row in one.rows if row["dimension"] == "rel"]
-    put = sum(row["given"] is not None for row in own)
-    detail = f"a text before {put} of {len(own)} own prompts, at least {RETRIEVED:.0%} needed"
-    return passed("retrieval-in-force", bool(own) and put >= RETRIEVED * len(own), detail)
-
-
 @measure("scr_tokens_kept")
 def scr_tokens_kept(trial: Trial, case: Case) -> Measurement:
     """Share of tokens that retrieval with in-context answering keeps, minus the method's, per chain (Table 40)."""
@@ -328,6 +317,8 @@ def token_order(trial: Trial, case: Case) -> Measurement:
     made = asked.finished(made, scores, title, primary_and_controls(made, case, "methods"))
     made.checks |= complete(list(kept.values()))
     made.checks |= headroom("headroom-loc", mean(scores_in(before, "loc")), "locality of the unedited model")
+    # Idle, SCR would be the unedited model, at the top of both orders.
+    made.checks |= retrieval_in_force(asked.scr()) if SCR in kept else not_asked(f"{SCR} is none of the methods")
     made.descriptive["methods"] = {m: shown(one) for m, one in kept.items()}
     made.pictures.append(_method_table(kept))
     return made

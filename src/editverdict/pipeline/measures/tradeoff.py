@@ -23,6 +23,7 @@ from editverdict.pipeline.measures.efficiency import (
     log_ratio,
     median_of,
 )
+from editverdict.pipeline.measures.in_force import retrieval_in_force
 from editverdict.pipeline.measures.perturbation import method_of, units_picture
 from editverdict.pipeline.scr_grid import METHOD, scr_settings
 from editverdict.pipeline.trial import NotHere, Trial
@@ -212,7 +213,7 @@ def scr_tradeoff(trial: Trial, case: Case) -> Measurement:
     described(
         trial, case, made, f"{len(chains)} chains of {length} edits, {how_asked(trial)}", own, other, guard, edits
     )
-    made.checks |= exact_tokens(own, other, guard)
+    made.checks |= exact_tokens(own, other, guard) | retrieval_in_force(scr)
     parts = times | _answers_apart(scr, after)
     made.descriptive["parts"] = {part: {"mean": mean_of(units), "units": units} for part, units in parts.items()}
     made.descriptive["weakest"] = name

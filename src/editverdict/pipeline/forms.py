@@ -1,0 +1,23 @@
+"""The forms of a case: what its method edits is the bare prompt, whatever form the protocol gives to questions."""
+
+from __future__ import annotations
+
+from editverdict.editors.base import KeepsTexts
+from editverdict.inference.forms import BARE, CHAT, TEXT, forms
+from editverdict.pipeline.edits import editor_of, state_method
+from editverdict.pipeline.measurement import Case
+from editverdict.pipeline.trial import Trial
+
+
+def forms_of(trial: Trial, case: Case) -> dict[str, str]:
+    """In which form the case's method edits, and in which the case's model is asked (`inference.forms`).
+
+    Of a combination X+SCR the form of X: its weights are edited. A case without a method of its own stands on several;
+    some of them edit prompts.
+    """
+    edited = BARE
+    if case.method is not None:
+        editor = editor_of(trial, state_method(trial, case.method), case.model)
+        edited = TEXT if isinstance(editor, KeepsTexts) else BARE
+    chat = trial.profile.protocol_of(case.model).prompt_form == "chat"
+    return forms(edited, CHAT if chat else BARE)
