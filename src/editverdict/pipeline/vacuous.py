@@ -32,7 +32,7 @@ from editverdict.pipeline.cases import region_of, rule
 from editverdict.pipeline.measurement import Measurement
 from editverdict.pipeline.planted.quality import clear_plant, family_of
 from editverdict.pipeline.planted.worlds import Answer
-from editverdict.schema.specs import ClaimSpec, Control
+from editverdict.schema.claims import ClaimSpec, Control
 
 Segment = tuple[float, float]
 PLACES = (0.25, 0.5, 0.75)

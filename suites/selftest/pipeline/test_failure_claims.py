@@ -17,7 +17,7 @@ from editverdict.pipeline.measures import failure_modes, forcing
 from editverdict.pipeline.measures.failure_modes import Beginnings
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
-from editverdict.schema.specs import AnswerProtocol, Thinking
+from editverdict.schema.protocols import AnswerProtocol, Thinking
 from suites.selftest.pipeline.planted_answers import NOTHING, PlantedChains, answered, chains
 from suites.selftest.pipeline.sessions import ROOT
 

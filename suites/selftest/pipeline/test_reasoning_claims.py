@@ -14,7 +14,7 @@ from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, me
 from editverdict.pipeline.measures import reasoning
 from editverdict.pipeline.setup import Options, load_library, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
-from editverdict.schema.specs import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol
 from suites.selftest.pipeline.planted_answers import GOLD, NOTHING, UNEDITED, PlantedChains, Right, chains, scored
 from suites.selftest.pipeline.sessions import ROOT
 
