@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from editverdict.inference.intervals import Estimate, Shared, t_interval
+from editverdict.inference.intervals import Estimate, t_interval
+from editverdict.inference.standard_errors import Shared
 from editverdict.pipeline.cases import Ruling, rule
 from editverdict.pipeline.matrix import cases_of, planned_claims
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measures, passed
