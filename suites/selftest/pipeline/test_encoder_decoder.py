@@ -27,7 +27,7 @@ from editverdict.pipeline.base import batches_of
 from editverdict.pipeline.cases import Judged, judge_case
 from editverdict.pipeline.matrix import matrix
 from editverdict.pipeline.measurement import Case
-from editverdict.pipeline.measures import encoder_decoder
+from editverdict.pipeline.measures import encoder_decoder, module_edits
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.reporting.evidence import Evidence
@@ -71,7 +71,8 @@ def noise(name: str, shape: tuple[int, ...], size: float, seed: int = 0) -> Stat
 
 def given_states(trial: Trial, monkeypatch: pytest.MonkeyPatch, states: list[State]) -> Trial:
     """Let the measures take these states for the edits."""
-    monkeypatch.setattr(encoder_decoder, "single_states", lambda *_args: states)
+    for module in (module_edits, encoder_decoder):
+        monkeypatch.setattr(module, "single_states", lambda *_args: states)
     return trial
 
 
