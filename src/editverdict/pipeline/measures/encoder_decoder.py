@@ -30,7 +30,8 @@ from editverdict.pipeline.measures.perturbation import (
     single_states,
     units_picture,
 )
-from editverdict.pipeline.modules import TABLE_KS, ModuleChange, ModuleSpectrum, module_changes, spectra
+from editverdict.pipeline.module_changes import ModuleChange, module_changes
+from editverdict.pipeline.modules import TABLE_KS, ModuleSpectrum, spectra
 from editverdict.pipeline.trial import NotHere, Trial
 
 PLANTED_FACTOR = 1000.0

@@ -17,7 +17,8 @@ from editverdict.pipeline.measures.perturbation import (
     method_of,
     single_states,
 )
-from editverdict.pipeline.modules import ModuleChange, ModuleSpectrum, module_changes, sites_of, spectra
+from editverdict.pipeline.module_changes import ModuleChange, module_changes
+from editverdict.pipeline.modules import ModuleSpectrum, sites_of, spectra
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.pipeline.witness import text_hashes
 
