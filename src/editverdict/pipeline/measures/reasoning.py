@@ -12,16 +12,7 @@ from editverdict.pipeline.answers import Answered
 from editverdict.pipeline.capability import InForce, protocol_id, scored, suite_of
 from editverdict.pipeline.edits import steps
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, declare_checks, measure, passed
-from editverdict.pipeline.measures.answering import (
-    HEADROOM,
-    AskedChains,
-    begin,
-    headroom,
-    less,
-    mean,
-    require_deltas,
-    scores_in,
-)
+from editverdict.pipeline.measures.answering import HEADROOM, AskedChains, begin, headroom, require_deltas
 from editverdict.pipeline.measures.asked_alike import PUT, unlike
 from editverdict.pipeline.measures.capability import (
     AGAIN,
@@ -32,6 +23,7 @@ from editverdict.pipeline.measures.capability import (
     scored_chains,
 )
 from editverdict.pipeline.measures.perturbation import method_of
+from editverdict.pipeline.measures.scores import less, mean, scores_in
 from editverdict.pipeline.trial import NotHere, Trial
 
 STANDARD = "llama-3.1-8b-instruct"

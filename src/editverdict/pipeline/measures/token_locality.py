@@ -25,14 +25,12 @@ from editverdict.pipeline.measures.answering import (
     AskedChains,
     begin,
     headroom,
-    less,
-    mean,
     primary_and_controls,
-    scores_in,
     scr_threshold,
     seeds_of,
 )
 from editverdict.pipeline.measures.perturbation import method_of
+from editverdict.pipeline.measures.scores import less, mean, scores_in
 from editverdict.pipeline.trial import NotHere, Trial
 
 SETTINGS = ("single", "sequence")
