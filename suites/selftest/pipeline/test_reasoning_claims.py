@@ -140,10 +140,15 @@ def test_two_prompt_forms_are_not_compared(
         measures()[case.claim.quantity](trial, case)
 
 
-def test_unfinished_thoughts_are_counted(trial: Trial) -> None:
+def test_answers_without_an_end_are_counted(trial: Trial) -> None:
+    """Thoughts that did not end, or behind which the limit left nothing to be said; not what was said in time."""
     (one, *_) = planted(Case(trial.library.claims[WORSE], MODEL), {"gold": GOLD}, trial).gold()
-    one.rows[0]["thinking_closed"], one.rows[1]["thinking_closed"] = False, True
-    assert reasoning.unfinished([one]) == {"unfinished": 1, "answers": len(one.rows)}
+    closed = {"thinking": "Let me see.", "thinking_closed": True, "stopped_by": "limit"}
+    one.rows[0] |= {**closed, "thinking_closed": False, "answer": ""}
+    one.rows[1] |= {**closed, "answer": " \n"}
+    one.rows[2] |= {**closed, "answer": "It is so"}
+    one.rows[3] |= {**closed, "stopped_by": "eos", "answer": ""}
+    assert reasoning.unfinished([one]) == {"unfinished": 2, "answers": len(one.rows)}
 
 
 def test_cases_exist_where_a_profile_has_the_reasoning_model() -> None:
