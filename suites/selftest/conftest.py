@@ -16,7 +16,8 @@ from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sites import Sites
 from editverdict.models.sources import LoadedModel, ModelIdentity, load_model
 from editverdict.schema.library import SpecLibrary
-from editverdict.schema.specs import ArchitectureSpec, FolderSource, LayerPlan, ModelSpec
+from editverdict.schema.sources import FolderSource
+from editverdict.schema.specs import ArchitectureSpec, LayerPlan, ModelSpec
 from editverdict.store.packaged import PackageFetchError
 
 ROOT = Path(__file__).resolve().parents[2]

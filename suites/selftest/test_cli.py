@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from editverdict import cli as command_line
 from editverdict.cli import MISTAKES, main
 from editverdict.inference.controls import control_outcome
 from editverdict.inference.intervals import ESTIMATION_KEY, t_interval
@@ -130,6 +132,12 @@ def test_the_errors_of_users_are_where_the_command_line_looks() -> None:
     """They are named, not imported; a renamed one would end in a traceback."""
     for module, name in MISTAKES.items():
         assert issubclass(getattr(importlib.import_module(module), name), Exception)
+
+
+def test_the_help_names_every_command() -> None:
+    (said,) = re.findall(r"^The command line: (.*?)\.\n\n", command_line.__doc__ or "", re.DOTALL)
+    names = [one.name for one in typer.main.get_group(command_line.app).commands.values()]
+    assert len(names) > 10 and said.replace("\n", " ").split(", ") == names
 
 
 def test_nothing_heavy_is_loaded_before_a_command(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ ONLY = {
     "ledger": {"schema", "numerics", "inference"},
     "reporting": {"inference", "ledger"},
 }
-OUTSIDE = {"__init__.py", "bundle.py", "cli.py", "__main__.py"}
+OUTSIDE = {"__init__.py", "bundle.py", "cli"}
 COMPUTING = {"torch", "numpy", "scipy", "transformers", "sentence_transformers", "faiss", "matplotlib", "editverdict"}
 
 
@@ -84,7 +84,7 @@ def violations(room: str, file: Path) -> list[str]:
 
 def test_every_folder_is_a_room() -> None:
     folders = {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name not in ("__pycache__", "_bundle")}
-    assert folders == set(ROOMS)
+    assert folders - OUTSIDE == set(ROOMS)
     assert {path.name for path in SOURCE.glob("*.py")} <= OUTSIDE
 
 
@@ -162,6 +162,7 @@ def test_the_command_line_starts_without_torch() -> None:
         ("data", "import importlib\nimportlib.import_module('editverdict.editors')", True),
         ("pipeline", "from editverdict import __version__", False),
         ("pipeline", "from editverdict import bundle", True),
+        ("pipeline", "from editverdict.cli.console import say", True),
         ("store", "import numpy", False),
     ],
 )

@@ -17,7 +17,8 @@ import platformdirs
 from filelock import FileLock
 
 from editverdict.data.errors import DataError, DataNotHereError
-from editverdict.schema.specs import DatasetSpec, FolderSource, HubFiles, PackagedFile, UrlFile
+from editverdict.schema.sources import FolderSource, HubFiles, PackagedFile, UrlFile
+from editverdict.schema.specs import DatasetSpec
 from editverdict.store.packaged import OFFLINE_VARIABLE, fetch_packaged, file_sha256, is_offline
 
 SUFFIXES = (".json", ".jsonl")

@@ -29,7 +29,7 @@ from editverdict.generation.protocol import Protocol
 from editverdict.generation.scoring import choice_logprobs
 from editverdict.models.sources import LoadedModel
 from editverdict.schema.judges import LocalJudgeSpec
-from editverdict.schema.specs import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol
 
 WORDS = ("yes", "no")
 LOCAL_VERSION = 1

@@ -15,7 +15,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from editverdict.generation.thinking import opens_in
-from editverdict.schema.specs import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol
 
 PROTOCOL_VERSION = 1
 """Raised whenever the code below would produce other answers from the same settings."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from editverdict.schema.specs import Thinking
+from editverdict.schema.protocols import Thinking
 
 
 @dataclass(frozen=True)

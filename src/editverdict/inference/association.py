@@ -29,8 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from editverdict.inference.intervals import LEVEL, Estimate, jackknife_interval, missing, standard_error, t_quantile
+from editverdict.inference.intervals import LEVEL, Estimate, jackknife_interval, missing, t_quantile
 from editverdict.inference.rows import Interval
+from editverdict.inference.standard_errors import standard_error
 
 Values = Sequence[Sequence[float]] | NDArray[Any]
 """``[chains][steps]``."""

@@ -22,8 +22,10 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
+from editverdict.inference.bias import bias_from_fractions, bias_shifts, jackknife_bias
 from editverdict.inference.proportions import clopper_pearson
 from editverdict.inference.rows import Interval
+from editverdict.inference.standard_errors import Shared, mean_of, require_finite, shared_of, total_error
 
 Method = Literal["t", "jackknife", "seeds", "paired", "exact", "none"]
 MIN_SEEDS = 20
@@ -31,16 +33,6 @@ MIN_SEEDS = 20
 LEVEL = 0.99
 ESTIMATION_KEY = "estimation"
 """Key of ``Row.descriptive`` under which :meth:`Estimate.record` is kept, so that the interval can be replayed."""
-
-
-@dataclass(frozen=True)
-class Shared:
-    """An error that all units have in common, e.g. because every edit was measured on the same texts."""
-
-    error: float
-    """Standard error of the mean over units that it causes."""
-    dof: int
-    """Degrees of freedom that it was estimated with."""
 
 
 @dataclass(frozen=True)
@@ -105,50 +97,6 @@ def t_quantile(level: float, dof: float) -> float:
     if not 0.0 < level < 1.0:
         raise ValueError(f"the level of an interval must lie strictly between 0 and 1, found {level!r}")
     return float(stats.t.ppf(0.5 + level / 2, dof))
-
-
-def mean_of(units: Sequence[float]) -> float:
-    """Mean with one rounding; identical units give exactly their value."""
-    return units[0] if all(unit == units[0] for unit in units) else math.fsum(units) / len(units)
-
-
-def standard_error(units: Sequence[float], resolution: float = 0.0) -> float:
-    """Standard error of the mean of at least two units.
-
-    The standard deviation is floored at ``resolution / sqrt(12)``, that of a rounding error spread evenly over one
-    step of the scale: twenty edits that all score 7 of 10 prompts do not make the score known without error.
-    """
-    centre = mean_of(units)
-    variance = math.fsum((unit - centre) * (unit - centre) for unit in units) / (len(units) - 1)
-    return max(math.sqrt(variance), resolution / math.sqrt(12.0)) / math.sqrt(len(units))
-
-
-def total_error(units: Sequence[float], resolution: float = 0.0, shared: Shared | None = None) -> tuple[float, float]:
-    """Standard error of the mean of at least two units and its degrees of freedom.
-
-    A shared error adds its variance, and the degrees of freedom are those of the sum (Welch and Satterthwaite).
-    """
-    own, dof = standard_error(units, resolution), len(units) - 1
-    if shared is None or shared.error == 0.0:
-        return own, dof
-    total = own**2 + shared.error**2
-    return math.sqrt(total), total**2 / (own**4 / dof + shared.error**4 / shared.dof)
-
-
-def shared_error(leave_one_out: Sequence[float]) -> Shared:
-    """What a sample that all units are measured on adds, by deleting its blocks in turn (jackknife).
-
-    Parameters
-    ----------
-    leave_one_out
-        The mean over units without block b, for each of at least two blocks.
-    """
-    _require_finite(leave_one_out, "leave-one-out values")
-    count, centre = len(leave_one_out), mean_of(leave_one_out)
-    if count < 2:
-        raise ValueError(f"the error of a sample takes at least two blocks of it, found {count}")
-    variance = (count - 1) / count * math.fsum((value - centre) ** 2 for value in leave_one_out)
-    return Shared(math.sqrt(variance), count - 1)
 
 
 def t_interval(
@@ -224,57 +172,10 @@ def jackknife_interval(
         A value is not finite.
     """
     b = len(leave_one_out)
-    _require_finite((full,), "the statistic on all blocks")
-    _require_finite(leave_one_out, "leave-one-out values")
+    require_finite((full,), "the statistic on all blocks")
+    require_finite(leave_one_out, "leave-one-out values")
     pseudo = tuple(float(b * full - (b - 1) * value) for value in leave_one_out)
     return _estimate(pseudo, float(full), level, "jackknife", resolution, bias)
-
-
-def bias_from_fractions(at_n: float, at_half: float, at_quarter: float) -> float:
-    """Bias of a statistic at sample size n, read off n, n/2 and n/4 by Richardson extrapolation.
-
-    Model: ``theta(n) = theta + a / n^p``. Then ``d1 = theta(n/2) - theta(n)`` and ``d2 = theta(n/4) - theta(n/2)``
-    have the ratio ``r = d2 / d1 = 2^p``, and the bias at n is ``d1 / (r - 1)``. Smooth functions of moments have p = 1
-    (bias = d1). A slower decay, or none visible in the noise, must not make the bias look small, nor may a chance r
-    close to 1 blow it up: r is confined to [sqrt(2), 2], i.e. 1/2 <= p <= 1. A decay faster than 1/n is not believed
-    (bias = d1), and where the differences do not shrink or change sign (r <= sqrt(2)), the largest factor holds,
-    ``1 / (sqrt(2) - 1) = 2.41``. The result is continuous in its arguments and zero exactly where n and n/2 agree. It
-    is one noisy reading: average ``at_half`` and ``at_quarter`` over several halves and quarters where that is cheap.
-
-    Returns
-    -------
-    float
-        Estimate minus truth; subtract it to correct.
-
-    Raises
-    ------
-    ValueError
-        A value is not finite.
-    """
-    _require_finite((at_n, at_half, at_quarter), "values at n, n/2, n/4")
-    first, second = at_half - at_n, at_quarter - at_half
-    if first == 0.0:
-        return 0.0
-    ratio = min(max(second / first, math.sqrt(2.0)), 2.0)
-    return first / (ratio - 1.0)
-
-
-def jackknife_bias(full: float, leave_one_out: Sequence[float]) -> float:
-    """Bias of a statistic read off its delete-block values, for a bias that falls like ``n^(-1/2)``.
-
-    Quenouille's ``J = (B - 1) (mean_b theta_(-b) - full)`` is the bias where that falls like 1/n. Of a bias that falls
-    like ``n^-p`` it is the share p, so twice J is what it may be at most under the bound p >= 1/2 of
-    :func:`bias_from_fractions`. All blocks enter it, so it is far less noisy than a reading off one half and one
-    quarter.
-
-    Raises
-    ------
-    ValueError
-        There are fewer than two blocks.
-    """
-    if len(leave_one_out) < 2:
-        raise ValueError(f"the bias of a jackknife needs at least 2 blocks, found {len(leave_one_out)}")
-    return 2.0 * (len(leave_one_out) - 1) * (math.fsum(leave_one_out) / len(leave_one_out) - full)
 
 
 def spectrum_interval(
@@ -308,21 +209,6 @@ def spectrum_interval(
     """
     readings = (bias_from_fractions(full, at_half, at_quarter), jackknife_bias(full, leave_one_out), *further)
     return jackknife_interval(full, leave_one_out, level, (min(readings), max(readings)))
-
-
-def bias_shifts(bias: float | Sequence[float] | None) -> tuple[float, ...]:
-    """The corrections that an interval is hulled over: 0, and minus each reading of the bias.
-
-    Raises
-    ------
-    ValueError
-        A reading is not finite.
-    """
-    if bias is None:
-        return (0.0,)
-    readings = (bias,) if isinstance(bias, int | float) else tuple(bias)
-    _require_finite(readings, "readings of the bias")
-    return (0.0, *(-float(reading) for reading in readings))
 
 
 def seeds_interval(values: Sequence[float], level: float = LEVEL) -> Estimate:
@@ -378,8 +264,8 @@ def paired_contrast(
             f"a paired contrast needs the same units on both sides, found {len(a_units)} and {len(b_units)}; "
             "measure both on the same edits, chains or blocks"
         )
-    _require_finite(a_units, "units of the first side")
-    _require_finite(b_units, "units of the second side")
+    require_finite(a_units, "units of the first side")
+    require_finite(b_units, "units of the second side")
     differences = [float(a) - float(b) for a, b in zip(a_units, b_units, strict=True)]
     return _estimate(differences, None, level, "paired", resolution * math.sqrt(2.0), None)
 
@@ -444,12 +330,6 @@ def replayed(
     return found if bounds is None else found.within((float(bounds[0]), float(bounds[1])))
 
 
-def shared_of(record: Mapping[str, Any]) -> Shared | None:
-    """The shared error that :meth:`Estimate.record` kept."""
-    found = record.get("shared")
-    return Shared(float(found[0]), int(found[1])) if found else None
-
-
 def _estimate(
     units: Sequence[float],
     value: float | None,
@@ -460,7 +340,7 @@ def _estimate(
     shared: Shared | None = None,
 ) -> Estimate:
     """Interval around ``value`` (default: the mean), hulled with its copies moved by :func:`bias_shifts`."""
-    _require_finite(units, "units")
+    require_finite(units, "units")
     if not (resolution >= 0.0 and math.isfinite(resolution)):
         raise ValueError(f"the resolution must be a finite number >= 0, found {resolution!r}")
     t_quantile(level, 1)  # complains about a wrong level even where no interval is computed
@@ -477,12 +357,3 @@ def _estimate(
     shifts = bias_shifts(bias)
     interval = (centre - half + min(shifts), centre + half + max(shifts))
     return Estimate(centre, interval, level, len(kept), kept, method, None, resolution, bias, shared=shared)
-
-
-def _require_finite(values: Sequence[float], what: str) -> None:
-    bad = sum(not math.isfinite(value) for value in values)
-    if bad:
-        raise ValueError(
-            f"{bad} of {len(values)} {what} are not finite; a unit that could not be measured must be left out by name "
-            "where it arose, with the reason, not averaged here"
-        )

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from scipy import stats
 
 from editverdict.inference import regions
+from editverdict.inference.bias import bias_shifts
 from editverdict.inference.corrections import holm
-from editverdict.inference.intervals import ESTIMATION_KEY, bias_shifts, shared_of, t_quantile, total_error
+from editverdict.inference.intervals import ESTIMATION_KEY, t_quantile
 from editverdict.inference.proportions import at_least_p, at_most_p
 from editverdict.inference.rows import Row
+from editverdict.inference.standard_errors import shared_of, total_error
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from editverdict.inference.intervals import (
-    LEVEL,
-    Estimate,
-    Shared,
-    missing,
-    standard_error,
-    t_interval,
-    t_quantile,
-    total_error,
-)
+from editverdict.inference.intervals import LEVEL, Estimate, missing, t_interval, t_quantile
+from editverdict.inference.standard_errors import Shared, standard_error, total_error
 
 
 def smallest_mean(

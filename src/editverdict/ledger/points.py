@@ -13,7 +13,7 @@ from editverdict.ledger.findings import Finding
 from editverdict.ledger.ranges import SLACK, Range
 from editverdict.ledger.rules import Scope
 from editverdict.ledger.tables import Cell
-from editverdict.schema.specs import Spec
+from editverdict.schema.base import Spec
 
 T = TypeVar("T")
 

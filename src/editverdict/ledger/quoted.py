@@ -15,8 +15,8 @@ from scipy import stats
 from editverdict.ledger import ranges
 from editverdict.ledger.ranges import Range
 from editverdict.ledger.tables import Cell, Ledger
+from editverdict.schema.claims import ClaimSpec, Key, OtherCells, PaperValue
 from editverdict.schema.errors import SpecProblem, did_you_mean, options
-from editverdict.schema.specs import ClaimSpec, Key, OtherCells, PaperValue
 
 Keys = Mapping[str, Key | tuple[Key, ...]]
 STEP_KEYS = ("edit_step", "n_edits")

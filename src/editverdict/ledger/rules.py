@@ -14,8 +14,8 @@ from pydantic import Field
 from editverdict.ledger.findings import Finding, Verdict, compared
 from editverdict.ledger.ranges import Range
 from editverdict.ledger.tables import Cell, Ledger, Line, Table, items_of
+from editverdict.schema.base import Spec
 from editverdict.schema.errors import SpecError, SpecProblem, did_you_mean, options
-from editverdict.schema.specs import Spec
 from editverdict.schema.translate import validate
 from editverdict.schema.yaml_loader import Document, read_yaml
 

@@ -14,8 +14,8 @@ from typing import Annotated
 from pydantic import Field
 
 from editverdict.ledger.ranges import Range, last_digit, printed
+from editverdict.schema.base import Spec
 from editverdict.schema.errors import SpecError, SpecProblem, did_you_mean, nearest
-from editverdict.schema.specs import Spec
 from editverdict.schema.translate import validate
 from editverdict.schema.yaml_loader import Document, read_yaml
 

@@ -19,7 +19,8 @@ from editverdict.models.fingerprint import hash_template, hash_tokenizer, hash_w
 from editverdict.models.kernels import Kernel, use_fast_products
 from editverdict.models.sites import Sites
 from editverdict.schema.library import spec_hash
-from editverdict.schema.specs import ArchitectureSpec, FolderSource, HubSource, ModelSpec, PackagedFile, RandomSource
+from editverdict.schema.sources import FolderSource, HubSource, PackagedFile, RandomSource
+from editverdict.schema.specs import ArchitectureSpec, ModelSpec
 from editverdict.store.packaged import fetch_packaged
 
 DTYPES = {

@@ -1,4 +1,4 @@
-"""Artifacts of the unedited model: spectra of its hidden states, covariances of its keys, the paired subset.
+"""Artifacts of the unedited model: spectra of its hidden states and the covariance of the edited layer's keys.
 
 Versions below are part of the recipes: raise one whenever the same recipe would give other numbers.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from editverdict.capture.by_block import BlockFactors, BlockReduction
-from editverdict.capture.passes import Visit, full_pass, row_texts, row_tokens
+from editverdict.capture.passes import Visit, full_pass
 from editverdict.capture.reduction import plan_passes
 from editverdict.capture.texts import TextSample, TokenBatch
 from editverdict.editors.prefixes import sample_prefixes
 from editverdict.geometry.checks import check_centred, check_resolution
 from editverdict.models.precision import in_float64
 from editverdict.models.sources import LoadedModel
-from editverdict.numerics.moments import BlockMoments, Moments
+from editverdict.numerics.moments import BlockMoments
 from editverdict.numerics.precision import effective_dtype
 from editverdict.numerics.spectrum import Spectrum, singular_values, spectrum_of
 from editverdict.pipeline.trial import NotHere, Trial
@@ -31,8 +31,6 @@ from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
 BASE_VERSION = 3
 SPECTRA_VERSION = 2
-SUBSET_VERSION = 3
-LOWER_VERSION = 1
 PREFIX_VERSION = 1
 
 
@@ -191,70 +189,6 @@ def spectra_n(trial: Trial, model_id: str) -> int:
     return next(iter(spectra(trial, model_id).values())).spectrum.n
 
 
-def covariance(trial: Trial, model_id: str, layer: int) -> Tensor:
-    """Uncentred second moment of the keys of a layer over every token of the base sample [d_ff, d_ff], float64."""
-    return covariances(trial, model_id, [layer])[layer]
-
-
-def covariances(trial: Trial, model_id: str, layers: Sequence[int]) -> dict[int, Tensor]:
-    """Covariances of several layers, kept in memory; one pass over the corpus makes all that are missing."""
-    loaded = trial.model(model_id)
-    found: dict[int, Tensor] = {}
-    wanted = []
-    for layer in layers:
-        memo = ("covariance", model_id, layer)
-        if memo not in trial._memo:
-            if layer == loaded.spec.layers.edit:
-                trial._memo[memo] = base_pass(trial, model_id).tensors()["covariance"]
-            else:
-                wanted.append(layer)
-                continue
-        found[layer] = trial._memo[memo]
-    if wanted:
-        moments: dict[int, Moments] = {}
-        for layer, artifact in zip(wanted, _covariance_artifacts(trial, model_id, wanted, moments), strict=True):
-            found[layer] = trial._memo["covariance", model_id, layer] = artifact.tensors()["covariance"]
-    return found
-
-
-def _covariance_artifacts(
-    trial: Trial, model_id: str, layers: Sequence[int], moments: dict[int, Moments]
-) -> list[Artifact]:
-    loaded = trial.model(model_id)
-
-    def produce(layer: int) -> Callable[[Draft], None]:
-        def write(draft: Draft) -> None:
-            if layer not in moments:
-                moments.update(_key_moments(trial, model_id, layers))
-            draft.write_tensors({"covariance": moments[layer].second_moment()})
-
-        return write
-
-    def recipe(layer: int) -> Recipe:
-        corpus = trial.corpus_key(model_id)
-        return Recipe.of("covariance", SPECTRA_VERSION, model=loaded.identity.fields(), corpus=corpus, layer=layer)
-
-    return [trial.store.build(recipe(layer), produce(layer)) for layer in layers]
-
-
-def _key_moments(trial: Trial, model_id: str, layers: Sequence[int]) -> dict[int, Moments]:
-    loaded, moments = trial.model(model_id), dict[int, Moments]()
-    batches = batches_of(loaded, trial.sample(model_id))
-    clock = Clock(f"covariances of {model_id}, layers {', '.join(map(str, layers))}", "batches", trial.report)
-    done = 0
-
-    def visit(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
-        nonlocal done
-        for layer in layers:
-            keys = seen["key", layer][batch.mask.bool()].cpu()
-            moments.setdefault(layer, Moments(keys.shape[1])).update(keys)
-        done += 1
-        clock.tick(done, len(batches))
-
-    full_pass(loaded, batches, visit, keys=list(layers))
-    return moments
-
-
 def prefixes(trial: Trial, model_id: str, count: int, tokens: int) -> list[str]:
     """Context prefixes: a function of model, count, length and the profile's seed."""
     loaded, seed = trial.model(model_id), trial.profile.seed
@@ -306,101 +240,3 @@ def exact_layer(trial: Trial, model_id: str, layer: int) -> LayerSpectra:
     return LayerSpectra(
         layer, Spectrum.from_tensors(own), own["loo"], own["half"], own["quarter"], n_half, n_quarter, True
     )
-
-
-# --------------------------------------------------------------------------- the paired subset
-@dataclass(frozen=True)
-class Subset:
-    """Base states of the fixed subset: what every edited state is paired with."""
-
-    batches: list[TokenBatch]
-    states: dict[int, Tensor]
-    """Layer -> base hidden states [m, d], for all measured layers."""
-    bases: dict[int, Spectrum]
-    """Layer -> spectrum of those states: the like for angles."""
-    block: Tensor
-    """[m] text block of each row."""
-    tokens: Tensor
-    """[m] token id of each row."""
-    n_texts: int
-    key: str
-
-
-def subset(trial: Trial, model_id: str) -> Subset:
-    """The paired subset, kept in memory; its states come from the store."""
-    memo = ("subset", model_id)
-    if memo in trial._memo:
-        kept: Subset = trial._memo[memo]
-        return kept
-    loaded, sample = trial.model(model_id), trial.subset(model_id)
-    layers = list(loaded.spec.layers.measured)
-    batches = batches_of(loaded, sample)
-    recipe = Recipe.of("subset", SUBSET_VERSION, model=loaded.identity.fields(), tokens=sample.hash, layers=layers)
-
-    def produce(draft: Draft) -> None:
-        rows: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-
-        def visit(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
-            for layer in layers:
-                rows[layer].append(batch.samples(seen["h", layer]).cpu())
-
-        full_pass(loaded, batches, visit, outputs=layers)
-        tensors = {"tokens": row_tokens(batches)}
-        for layer in layers:
-            states = torch.cat(rows[layer])
-            tensors[f"states.{layer}"] = states
-            moments = Moments(states.shape[1])
-            moments.update(states)
-            tensors |= {
-                f"basis.{layer}.{k}": t
-                for k, t in spectrum_of(moments, activation_dtype=states.dtype).to_tensors().items()
-            }
-        draft.write_tensors(tensors)
-
-    artifact = trial.store.build(recipe, produce)
-    tensors = artifact.tensors()
-    found = Subset(
-        batches=batches,
-        states={layer: tensors[f"states.{layer}"] for layer in layers},
-        bases={
-            layer: Spectrum.from_tensors(
-                {k.partition(f"basis.{layer}.")[2]: t for k, t in tensors.items() if k.startswith(f"basis.{layer}.")}
-            )
-            for layer in layers
-        },
-        block=torch.tensor([sample.block_of(int(text)) for text in row_texts(batches)]),
-        tokens=tensors["tokens"],
-        n_texts=sample.n_texts,
-        key=artifact.key,
-    )
-    trial._memo[memo] = found
-    return found
-
-
-def lower_inputs(trial: Trial, model_id: str, start: int) -> list[Tensor]:
-    """Inputs of layer ``start`` on the paired subset, per batch [b, t, d]: what base and edited model share.
-
-    Kept in memory. Edited states run from their lowest edited layer up, so each ``start`` is an artifact of its own.
-    """
-    memo = ("lower", model_id, start)
-    if memo in trial._memo:
-        kept: list[Tensor] = trial._memo[memo]
-        return kept
-    loaded, batches = trial.model(model_id), subset(trial, model_id).batches
-    recipe = Recipe.of(
-        "lower-inputs",
-        LOWER_VERSION,
-        model=loaded.identity.fields(),
-        tokens=trial.subset(model_id).hash,
-        start=start,
-    )
-
-    def produce(draft: Draft) -> None:
-        lower: list[Tensor] = []
-        full_pass(loaded, batches, lambda _batch, seen: lower.append(seen["in", start].cpu()), layer_inputs=[start])
-        draft.write_tensors({str(number): hidden for number, hidden in enumerate(lower)})
-
-    tensors = trial.store.build(recipe, produce).tensors()
-    found = [tensors[str(number)].to(loaded.device) for number in range(len(batches))]
-    trial._memo[memo] = found
-    return found

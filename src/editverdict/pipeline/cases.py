@@ -28,8 +28,8 @@ from editverdict.ledger.tables import Ledger
 from editverdict.pipeline.judging import judge_of
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measures
 from editverdict.pipeline.trial import NotHere, Trial
+from editverdict.schema.claims import ClaimSpec, Control, PaperValue
 from editverdict.schema.library import spec_hash
-from editverdict.schema.specs import ClaimSpec, Control, PaperValue
 
 PAPER_TEXTS = 100_000
 """Texts behind the paper's spectra (B.1)."""

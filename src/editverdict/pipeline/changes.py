@@ -19,7 +19,7 @@ from editverdict.geometry.perturbation import paired_change, relative_change
 from editverdict.models.fingerprint import hash_tensors
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.spectrum import spectrum_of
-from editverdict.pipeline import base, validity
+from editverdict.pipeline import base, paired, validity
 from editverdict.pipeline.edits import state_key
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
@@ -94,9 +94,9 @@ def hidden_after(
 
     ``start`` is at most the lowest edited layer; by default that layer.
     """
-    loaded, sub = trial.model(model_id), base.subset(trial, model_id)
+    loaded, sub = trial.model(model_id), paired.subset(trial, model_id)
     first = reach_of(trial, model_id, [state]).start if start is None else start
-    lower = base.lower_inputs(trial, model_id, first)
+    lower = paired.lower_inputs(trial, model_id, first)
     with installed(loaded.model, state, scale):
         found = tail_pass(loaded, sub.batches, lower, first, [layer for layer in sorted(sub.states) if layer >= first])
     return {layer: states.cpu() for layer, states in found.items()}
@@ -108,7 +108,7 @@ def change_recipe(trial: Trial, model_id: str, state: State, scale: float, start
         "change",
         CHANGE_VERSION,
         model=trial.model(model_id).identity.fields(),
-        subset=base.subset(trial, model_id).key,
+        subset=paired.subset(trial, model_id).key,
         base=base.base_recipe(trial, model_id),
         state=state_key(state),
         scale=float(scale),
@@ -117,7 +117,7 @@ def change_recipe(trial: Trial, model_id: str, state: State, scale: float, start
 
 
 def _produce(trial: Trial, model_id: str, state: State, scale: float, start: int, draft: Draft) -> None:
-    sub = base.subset(trial, model_id)
+    sub = paired.subset(trial, model_id)
     full = base.spectra(trial, model_id)
     after = hidden_after(trial, model_id, state, scale, start)
     tensors: dict[str, Tensor] = {}
@@ -166,12 +166,12 @@ def _base_components(trial: Trial, model_id: str, layer: int) -> Tensor:
     key = ("base-components", model_id, layer)
     if key not in trial._memo:
         spectrum = base.spectra(trial, model_id)[layer].spectrum
-        trial._memo[key] = project(spectrum, base.subset(trial, model_id).states[layer].double()).float()
+        trial._memo[key] = project(spectrum, paired.subset(trial, model_id).states[layer].double()).float()
     found: Tensor = trial._memo[key]
     return found
 
 
-def _derangement(sub: base.Subset) -> Tensor:
+def _derangement(sub: paired.Subset) -> Tensor:
     """A pairing of every row with a row of another text: half the sample on."""
     count = len(sub.tokens)
     return (torch.arange(count) + count // 2) % count

@@ -15,7 +15,7 @@ from editverdict.data.records import EditRecord
 from editverdict.editors.base import Compute, Editor, KeysMore, OptimisesValues, Resources, State, Step, Trains
 from editverdict.editors.easyedit import EasyEdit
 from editverdict.editors.registry import make_editor
-from editverdict.pipeline import base
+from editverdict.pipeline import base, covariances
 from editverdict.pipeline.cost import VALUE_COST, Cost, costing
 from editverdict.pipeline.trial import GROUP, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
@@ -286,12 +286,12 @@ def resources(trial: Trial, model_id: str, before: str | None = None, lockstep: 
         return [found[edit.id] for edit in edits]
 
     return Resources(
-        covariance=lambda layer: base.covariance(trial, model_id, layer),
+        covariance=lambda layer: covariances.covariance(trial, model_id, layer),
         prefixes=lambda count, tokens: base.prefixes(trial, model_id, count, tokens),
         values=values,
         step_of=lambda method_id, records: steps(trial, model_id, method_id, records)[-1],
         encoder=lambda: trial.encoder,
-        covariances=lambda layers: base.covariances(trial, model_id, layers),
+        covariances=lambda layers: covariances.covariances(trial, model_id, layers),
         trained=lambda fields, make: _trained(trial, model_id, fields, make),
         train_edits=lambda: [r for name in trial.profile.datasets for r in trial.records(name) if r.split == "tune"],
         texts=lambda count: trial.corpus[:count],

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from editverdict.editors.registry import changes_weights
 from editverdict.pipeline.measurement import Case
+from editverdict.schema.claims import ClaimSpec
 from editverdict.schema.library import SpecLibrary
-from editverdict.schema.specs import ClaimSpec, ProfileSpec
+from editverdict.schema.profiles import ProfileSpec
 
 
 def planned_claims(library: SpecLibrary, profile: ProfileSpec) -> list[ClaimSpec]:

@@ -9,7 +9,7 @@ from typing import Any
 from editverdict.inference.intervals import Estimate
 from editverdict.inference.rows import CheckResult
 from editverdict.pipeline.trial import Trial
-from editverdict.schema.specs import ClaimSpec
+from editverdict.schema.claims import ClaimSpec
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.surveys import surveys
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.schema.library import SpecLibrary
-from editverdict.schema.specs import ProfileSpec
+from editverdict.schema.profiles import ProfileSpec
 from editverdict.store import Ledger
 from editverdict.store.packaged import PackageFetchError
 

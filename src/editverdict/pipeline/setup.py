@@ -24,7 +24,9 @@ from editverdict.pipeline.randoms import jobs_ahead
 from editverdict.pipeline.trial import Trial
 from editverdict.schema.errors import SpecError, SpecProblem
 from editverdict.schema.library import SpecLibrary
-from editverdict.schema.specs import DatasetSpec, FolderSource, HubFiles, HubSource, LayerPlan, ModelSpec, ProfileSpec
+from editverdict.schema.profiles import ProfileSpec
+from editverdict.schema.sources import FolderSource, HubFiles, HubSource
+from editverdict.schema.specs import DatasetSpec, LayerPlan, ModelSpec
 from editverdict.store import Store
 
 OWN_MODEL = "own-model"

@@ -14,7 +14,7 @@ from torch import Tensor
 from editverdict.geometry.collapse import centred_over_features
 from editverdict.numerics.precision import effective_dtype, rounding_noise
 from editverdict.numerics.spectrum import exact_spectrum, sample_spectrum
-from editverdict.pipeline import base
+from editverdict.pipeline import paired
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Draft, Recipe
 
@@ -34,7 +34,7 @@ def smallest_direction(trial: Trial, model_id: str) -> dict[str, Any] | None:
         sigma_1); ``features``: the same states centred over features. None where the subset has not more samples than
         dimensions.
     """
-    sub = base.subset(trial, model_id)
+    sub = paired.subset(trial, model_id)
     layer = trial.model(model_id).spec.layers.edit
     states = sub.states[layer]
     if not states.shape[0] > states.shape[1] >= 3:

@@ -33,7 +33,8 @@ from editverdict.ledger.tables import Ledger
 from editverdict.models.fingerprint import hash_text, hash_weights
 from editverdict.models.sources import LoadedModel, load_model, source_folder
 from editverdict.schema.library import SpecLibrary, spec_hash
-from editverdict.schema.specs import HubSource, PackagedFile, ProfileSpec
+from editverdict.schema.profiles import ProfileSpec
+from editverdict.schema.sources import HubSource, PackagedFile
 from editverdict.store import Job, Store
 from editverdict.store.packaged import fetch_packaged
 

@@ -18,21 +18,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from editverdict.inference.controls import default_must
-from editverdict.inference.intervals import (
-    MIN_SEEDS,
-    Estimate,
-    jackknife_interval,
-    mean_of,
-    missing,
-    seeds_interval,
-    t_interval,
-)
+from editverdict.inference.intervals import MIN_SEEDS, Estimate, jackknife_interval, missing, seeds_interval, t_interval
 from editverdict.inference.rows import CheckResult
+from editverdict.inference.standard_errors import mean_of
 from editverdict.pipeline.cases import region_of, rule
 from editverdict.pipeline.measurement import Measurement
 from editverdict.pipeline.planted.quality import clear_plant, family_of
 from editverdict.pipeline.planted.worlds import Answer
-from editverdict.schema.specs import ClaimSpec, Control
+from editverdict.schema.claims import ClaimSpec, Control
 
 Segment = tuple[float, float]
 PLACES = (0.25, 0.5, 0.75)

@@ -27,7 +27,7 @@ from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sources import LoadedModel
 from editverdict.numerics.precision import effective_dtype
 from editverdict.numerics.spectrum import EXACT_RESOLUTION, MOMENTS_RESOLUTION, Spectrum
-from editverdict.pipeline import base
+from editverdict.pipeline import base, paired
 from editverdict.pipeline.trial import Trial
 from editverdict.pipeline.witness import WitnessRecord, chosen_texts, text_hashes
 
@@ -206,7 +206,7 @@ def of_spectra(trial: Trial, model_id: str, used: Mapping[int, Spectrum], exact:
 
 
 # --------------------------------------------------------------------------- the paired subset
-def of_subset(trial: Trial, model_id: str, sub: base.Subset) -> list[Finding]:
+def of_subset(trial: Trial, model_id: str, sub: paired.Subset) -> list[Finding]:
     """Base states of the subset and their bases."""
     memo = ("subset-findings", model_id, sub.key)
     if memo in trial._memo:
@@ -231,7 +231,7 @@ class Again:
     def __init__(
         self,
         loaded: LoadedModel,
-        sub: base.Subset,
+        sub: paired.Subset,
         layers: Sequence[int],
         state: State | None = None,
         scale: float = 1.0,
@@ -326,7 +326,7 @@ def _of_rates(trial: Trial, model_id: str, layer: int, pooled: Tensor, place: st
     ]
 
 
-def of_edits(trial: Trial, model_id: str, sub: base.Subset, changes: Sequence[Any]) -> dict[str, CheckResult]:
+def of_edits(trial: Trial, model_id: str, sub: paired.Subset, changes: Sequence[Any]) -> dict[str, CheckResult]:
     """All results that claims about edited states may list."""
     found = [*of_base(trial, model_id), *of_subset(trial, model_id, sub)]
     for number, change in enumerate(changes):

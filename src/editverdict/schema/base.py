@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+MethodId = Annotated[str, Field(pattern=r"^(easyedit:)?[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+"""An identifier; ``easyedit:X`` is EasyEdit's own X. (``placebo:X``, the imitation of X, is no method of its own.)"""
 
 
 class Spec(BaseModel):

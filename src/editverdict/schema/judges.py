@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from editverdict.schema.specs import Identifier, JudgeSpec
+from editverdict.schema.base import Identifier
+from editverdict.schema.specs import JudgeSpec
 
 
 class LexicalJudgeSpec(JudgeSpec):

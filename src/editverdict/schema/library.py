@@ -11,19 +11,19 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 from editverdict.schema.base import Spec
 from editverdict.schema.capabilities import CapabilitySpec
+from editverdict.schema.claims import ClaimSpec
 from editverdict.schema.errors import SpecError, SpecProblem, Where, did_you_mean, options
+from editverdict.schema.profiles import ProfileSpec
 from editverdict.schema.references import Entry, Registries, check_references, singular
 from editverdict.schema.specs import (
     KINDS,
     ArchitectureSpec,
-    ClaimSpec,
     CorpusSpec,
     DatasetSpec,
     EncoderSpec,
     JudgeSpec,
     MethodSpec,
     ModelSpec,
-    ProfileSpec,
 )
 from editverdict.schema.translate import show, validate
 from editverdict.schema.yaml_loader import Document, read_yaml

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from editverdict.schema.base import Spec
 from editverdict.schema.errors import SpecProblem, Where, did_you_mean, nearest
-from editverdict.schema.specs import Spec
 from editverdict.schema.yaml_loader import Document
 
 _SHOWN = 70

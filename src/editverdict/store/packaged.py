@@ -34,7 +34,7 @@ from packaging.utils import (
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from editverdict.schema.specs import PackagedFile
+from editverdict.schema.sources import PackagedFile
 
 OFFLINE_VARIABLE = "EDITVERDICT_OFFLINE"
 """Environment variable; any value but ``0``, ``false``, ``no`` or nothing forbids downloads."""

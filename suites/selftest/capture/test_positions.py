@@ -11,7 +11,7 @@ from torch import Tensor
 from editverdict.capture.passes import full_pass, row_texts, row_tokens, tail_pass
 from editverdict.capture.texts import POSITIONS, Positions, TextSample, TokenBatch, tokenize_sample
 from editverdict.models.sources import LoadedModel
-from editverdict.schema.specs import ProfileSpec
+from editverdict.schema.profiles import ProfileSpec
 
 CPU = torch.device("cpu")
 TEXTS = [

@@ -9,7 +9,8 @@ import pytest
 
 from editverdict.data import DataError, corpus_hash, load_corpus
 from editverdict.data.corpus import split_gloss
-from editverdict.schema.specs import CorpusSpec, FolderSource
+from editverdict.schema.sources import FolderSource
+from editverdict.schema.specs import CorpusSpec
 
 LICENCE = "  1 This software and database is | provided by somebody for nothing at all\n"
 

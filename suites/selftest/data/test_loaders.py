@@ -12,7 +12,8 @@ import pytest
 from editverdict.data import PROBE_KINDS, DataError, EditRecord, Fact, Probe, load_dataset, load_edits, save_edits
 from editverdict.data.loaders import Format
 from editverdict.schema.library import SpecLibrary
-from editverdict.schema.specs import DatasetSpec, FolderSource
+from editverdict.schema.sources import FolderSource
+from editverdict.schema.specs import DatasetSpec
 
 ROOT = Path(__file__).resolve().parents[3]
 GENERIC: dict[str, Any] = {

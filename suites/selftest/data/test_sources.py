@@ -16,7 +16,8 @@ from editverdict.data import DataError, DataNotHereError, load_dataset
 from editverdict.data.sources import dataset_files
 from editverdict.schema.errors import SpecError
 from editverdict.schema.library import SpecLibrary
-from editverdict.schema.specs import DatasetSpec, HubFiles, UrlFile
+from editverdict.schema.sources import HubFiles, UrlFile
+from editverdict.schema.specs import DatasetSpec
 from editverdict.store.packaged import OFFLINE_VARIABLE
 
 HERE = Path(__file__).resolve().parent

@@ -17,7 +17,8 @@ from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sites import Sites
 from editverdict.models.sources import LoadedModel, ModelIdentity
 from editverdict.schema.library import SpecLibrary
-from editverdict.schema.specs import FolderSource, LayerPlan, ModelSpec
+from editverdict.schema.sources import FolderSource
+from editverdict.schema.specs import LayerPlan, ModelSpec
 
 SIZES: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_inner": 64, "n_positions": 256},

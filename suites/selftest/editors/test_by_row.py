@@ -13,7 +13,7 @@ from editverdict.generation.protocol import Protocol
 from editverdict.generation.scoring import target_logprobs, targets_are_argmax
 from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sources import LoadedModel
-from editverdict.schema.specs import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol
 
 NAMES = ("model.layers.1.mlp.down_proj.weight", "model.layers.2.mlp.down_proj.weight")
 PROMPTS = ["The capital of France is", "Ada lived in", "Seven ships sailed from Lisbon to"]

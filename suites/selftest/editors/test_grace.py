@@ -17,7 +17,7 @@ from editverdict.generation.protocol import Protocol
 from editverdict.generation.scoring import targets_are_argmax
 from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sources import LoadedModel
-from editverdict.schema.specs import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol
 
 OTHERS = ["The capital of Italy is", "Ada wrote", "It is known that", "Seven ships sailed from Lisbon to"]
 LONG = "It is known that a river flows into the sea. The capital of Italy is"

@@ -17,7 +17,7 @@ from editverdict.editors.tokens import subject_end, target_ids
 from editverdict.generation.protocol import Protocol
 from editverdict.generation.scoring import _continuation
 from editverdict.models.sources import source_folder
-from editverdict.schema.specs import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol
 from editverdict.store.packaged import PackageFetchError, fetch_packaged
 from suites.selftest.conftest import SENTENCES, absent
 from suites.selftest.models.toys import LIBRARY

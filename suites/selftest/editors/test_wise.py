@@ -15,20 +15,19 @@ from editverdict.editors import EditError, Resources, State, Step, make_editor
 from editverdict.editors.wise import (
     WiseSettings,
     margin_loss,
-    routed,
     shard_of,
     shard_places,
     side_memory,
-    text_activation,
     threshold,
     ties_merge,
 )
+from editverdict.editors.wise_routing import routed, text_activation
 from editverdict.generation.decode import greedy_answers
 from editverdict.generation.protocol import Protocol
 from editverdict.generation.scoring import targets_are_argmax
 from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sources import LoadedModel
-from editverdict.schema.specs import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol
 
 CORPUS = [
     "It is known that a river flows into the sea.",

@@ -10,7 +10,7 @@ from transformers import GenerationConfig
 
 from editverdict.generation.decode import greedy_answers
 from editverdict.generation.protocol import Protocol
-from editverdict.schema.specs import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol
 
 
 def protocol(tokenizer, limit=10, stop=(), eos=()):  # type: ignore[no-untyped-def]

@@ -12,7 +12,7 @@ from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5F
 from editverdict.generation.decode import greedy_answers
 from editverdict.generation.protocol import Protocol, decoder_start
 from editverdict.generation.scoring import choice_logprobs, target_logprobs, targets_are_argmax, token_logprobs
-from editverdict.schema.specs import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol
 
 TARGETS = ["Paris", "Rome", "three of them came back", "no", "a very long way from Lisbon"]
 

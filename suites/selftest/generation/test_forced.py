@@ -8,7 +8,7 @@ import torch
 from editverdict.generation.decode import greedy_answers
 from editverdict.generation.forced import forced_targets
 from editverdict.generation.protocol import Protocol, ProtocolMismatch, continuation_ids, end_tokens, one_protocol
-from editverdict.schema.specs import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol
 
 TARGETS = ["Paris", "Rome", "three of them came back", "London", "no", "a very long way from Lisbon"]
 TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[say]"

@@ -13,7 +13,7 @@ from editverdict.generation.latency import EXACTLY, exactly, interleaved, slowed
 from editverdict.generation.protocol import Protocol
 from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sources import LoadedModel
-from editverdict.schema.specs import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol
 
 QUESTION = "Ada lived in"
 

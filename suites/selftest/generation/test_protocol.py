@@ -9,7 +9,7 @@ import re
 import pytest
 
 from editverdict.generation.protocol import Protocol, tokenizer_identity
-from editverdict.schema.specs import AnswerProtocol, Thinking
+from editverdict.schema.protocols import AnswerProtocol, Thinking
 
 TEMPLATE = (
     "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[say]{% endif %}"

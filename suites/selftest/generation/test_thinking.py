@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from editverdict.generation.decode import greedy_answers
 from editverdict.generation.protocol import Protocol
 from editverdict.generation.thinking import Parts, opens_in, part
-from editverdict.schema.specs import AnswerProtocol, Thinking
+from editverdict.schema.protocols import AnswerProtocol, Thinking
 
 MARKS = Thinking()
 

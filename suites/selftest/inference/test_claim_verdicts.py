@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from editverdict.inference.claims import claim_verdict, generality_of, stands_on
-from editverdict.inference.intervals import Estimate, Shared, jackknife_interval, t_interval
+from editverdict.inference.intervals import Estimate, jackknife_interval, t_interval
 from editverdict.inference.pvalues import alpha, case_p_values, family_p_values
 from editverdict.inference.rows import Region, Row
+from editverdict.inference.standard_errors import Shared
 
 YES, NO, MAYBE = [0.8, 0.82, 0.81, 0.79], [0.1, 0.12, 0.11, 0.09], [0.1, 0.9, 0.5, 0.4]
 WEAK_NO = [0.5 - 0.01 * (2.5 + d) for d in (-1.0, 0.0, 1.0, -1.0, 1.0)]  # refuted alone, lost after Holm over several

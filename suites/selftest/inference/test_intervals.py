@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from editverdict.inference import intervals as iv
+from editverdict.inference.bias import bias_from_fractions, jackknife_bias
+from editverdict.inference.standard_errors import Shared, shared_error, standard_error, total_error
 
 
 def test_t_interval_closed_form() -> None:
@@ -139,22 +141,22 @@ def test_bias_widens_to_the_hull_with_the_corrected_interval(bias: float) -> Non
 def test_bias_from_fractions_is_exact_for_power_laws(power: float, scale: float) -> None:
     n = 4096.0
     values = [5.0 + scale * m**-power for m in (n, n / 2, n / 4)]
-    assert iv.bias_from_fractions(*values) == pytest.approx(scale * n**-power, rel=1e-6)
+    assert bias_from_fractions(*values) == pytest.approx(scale * n**-power, rel=1e-6)
 
 
 def test_bias_from_fractions_is_conservative_elsewhere() -> None:
     quick = [1 + m**-2.0 for m in (40.0, 20.0, 10.0)]
-    assert iv.bias_from_fractions(*quick) > 40.0**-2
-    assert iv.bias_from_fractions(1.0, 1.1, 1.1) == pytest.approx(0.1 / (math.sqrt(2) - 1))  # no decay visible
-    assert iv.bias_from_fractions(1.0, 1.1, 0.9) == pytest.approx(0.1 / (math.sqrt(2) - 1))  # noise
-    assert iv.bias_from_fractions(1.0, 1.0, 2.0) == 0.0
+    assert bias_from_fractions(*quick) > 40.0**-2
+    assert bias_from_fractions(1.0, 1.1, 1.1) == pytest.approx(0.1 / (math.sqrt(2) - 1))  # no decay visible
+    assert bias_from_fractions(1.0, 1.1, 0.9) == pytest.approx(0.1 / (math.sqrt(2) - 1))  # noise
+    assert bias_from_fractions(1.0, 1.0, 2.0) == 0.0
     with pytest.raises(ValueError, match="not finite"):
-        iv.bias_from_fractions(1.0, math.nan, 1.0)
+        bias_from_fractions(1.0, math.nan, 1.0)
 
 
 @given(st.floats(-10, 10), st.floats(-10, 10), st.floats(-10, 10))
 def test_bias_is_between_one_and_two_and_a_half_differences(a: float, b: float, c: float) -> None:
-    bias = iv.bias_from_fractions(a, b, c)
+    bias = bias_from_fractions(a, b, c)
     assert abs(b - a) <= abs(bias) * (1 + 1e-9) and abs(bias) <= 2.4143 * abs(b - a)
 
 
@@ -176,19 +178,19 @@ def test_jackknife_bias_of_power_laws(power: float, blocks: int) -> None:
     """Exact at p = 1/2 up to the blocks' own size; twice the bias at p = 1; zero for a mean."""
     n = 4096.0
     full, left = 5.0 + n**-power, [5.0 + (n * (1 - 1 / blocks)) ** -power] * blocks
-    assert iv.jackknife_bias(full, left) == pytest.approx(2 * power * n**-power, rel=0.06)
+    assert jackknife_bias(full, left) == pytest.approx(2 * power * n**-power, rel=0.06)
     units = np.random.default_rng(0).normal(size=blocks)
     means = [(units.sum() - unit) / (blocks - 1) for unit in units]
-    assert iv.jackknife_bias(float(units.mean()), means) == pytest.approx(0.0, abs=1e-12)
+    assert jackknife_bias(float(units.mean()), means) == pytest.approx(0.0, abs=1e-12)
     with pytest.raises(ValueError, match="at least 2 blocks"):
-        iv.jackknife_bias(1.0, [1.0])
+        jackknife_bias(1.0, [1.0])
 
 
 def test_spectrum_interval_is_hulled_over_all_readings() -> None:
     full, left = 0.8, [0.79, 0.805, 0.8, 0.79]
     plain = iv.jackknife_interval(full, left).interval
     found = iv.spectrum_interval(full, left, 0.78, 0.75, further=[0.5])
-    readings = (iv.bias_from_fractions(full, 0.78, 0.75), iv.jackknife_bias(full, left), 0.5)
+    readings = (bias_from_fractions(full, 0.78, 0.75), jackknife_bias(full, left), 0.5)
     assert plain is not None and found.bias == (min(readings), 0.5)
     assert found.interval == pytest.approx((plain[0] - 0.5, plain[1] - min(readings)))
 
@@ -243,15 +245,13 @@ def test_replay_needs_a_record() -> None:
 
 def test_an_error_that_all_units_share_widens_the_interval() -> None:
     units = [1.0, 2.0, 3.0, 4.0]
-    alone, both = iv.t_interval(units), iv.t_interval(units, shared=iv.Shared(0.5, 9))
-    error, dof = iv.total_error(units, 0.0, iv.Shared(0.5, 9))
-    own = iv.standard_error(units)
+    alone, both = iv.t_interval(units), iv.t_interval(units, shared=Shared(0.5, 9))
+    error, dof = total_error(units, 0.0, Shared(0.5, 9))
+    own = standard_error(units)
     assert error == pytest.approx(math.hypot(own, 0.5)) and alone.value == both.value
     assert dof == pytest.approx(error**4 / (own**4 / 3 + 0.5**4 / 9))
     assert both.interval[1] - both.value == pytest.approx(stats.t.ppf(0.995, dof) * error)
-    assert (
-        iv.total_error(units) == (own, 3) and iv.t_interval(units, shared=iv.Shared(0.0, 9)).interval == alone.interval
-    )
+    assert total_error(units) == (own, 3) and iv.t_interval(units, shared=Shared(0.0, 9)).interval == alone.interval
 
 
 def test_intervals_of_units_on_common_texts_cover() -> None:
@@ -263,7 +263,7 @@ def test_intervals_of_units_on_common_texts_cover() -> None:
         edits, texts = rng.normal(size=(20, 1)), 3.0 * rng.normal(size=(1, 20))
         values = edits + texts + rng.normal(size=(20, 20))
         units = values.mean(1).tolist()
-        shared = iv.shared_error([float(np.delete(values, block, 1).mean()) for block in range(20)])
+        shared = shared_error([float(np.delete(values, block, 1).mean()) for block in range(20)])
         for name, one in (("alone", iv.t_interval(units)), ("both", iv.t_interval(units, shared=shared))):
             hits[name] += one.interval[0] <= 0.0 <= one.interval[1]
     assert hits["alone"] / worlds < 0.9 and 0.975 <= hits["both"] / worlds <= 1.0
@@ -271,10 +271,10 @@ def test_intervals_of_units_on_common_texts_cover() -> None:
 
 def test_a_shared_error_takes_two_blocks() -> None:
     with pytest.raises(ValueError, match="at least two blocks"):
-        iv.shared_error([1.0])
+        shared_error([1.0])
 
 
 def test_a_shared_error_is_replayed() -> None:
-    one = iv.t_interval([1.0, 2.0, 4.0], shared=iv.Shared(0.25, 5))
+    one = iv.t_interval([1.0, 2.0, 4.0], shared=Shared(0.25, 5))
     again = iv.replayed(one.units, one.value, one.level, json.loads(json.dumps(one.record())))
     assert again is not None and again.interval == one.interval and again.shared == one.shared

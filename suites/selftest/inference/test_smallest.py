@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from editverdict.inference.intervals import Shared, replayed, t_interval
+from editverdict.inference.intervals import replayed, t_interval
 from editverdict.inference.pvalues import case_p_values
 from editverdict.inference.regions import decide
 from editverdict.inference.rows import Region, Row
 from editverdict.inference.smallest import Part, smallest_mean, weakest_part
+from editverdict.inference.standard_errors import Shared
 
 ABOVE = Region(op=">", threshold=0.0, origin="convention", ref="zero")
 

@@ -11,7 +11,7 @@ import yaml
 
 from editverdict.ledger.tables import Ledger, read_ledger
 from editverdict.pipeline.setup import load_library
-from editverdict.schema.specs import ClaimSpec
+from editverdict.schema.claims import ClaimSpec
 
 ROOT = Path(__file__).resolve().parents[3]
 

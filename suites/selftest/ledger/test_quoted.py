@@ -11,8 +11,8 @@ import pytest
 
 from editverdict.ledger.quoted import QuoteError, agrees, check_claims, resolve, setting
 from editverdict.ledger.tables import Ledger, read_ledger
+from editverdict.schema.claims import ClaimSpec, PaperValue
 from editverdict.schema.library import SpecLibrary
-from editverdict.schema.specs import ClaimSpec, PaperValue
 
 SPECS = Path(__file__).resolve().parents[3] / "specs"
 INDEX = """

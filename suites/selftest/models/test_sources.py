@@ -17,7 +17,8 @@ from editverdict.models import sources
 from editverdict.models.sites import SiteError
 from editverdict.models.sources import LoadedModel, ModelLoadError, load_model, source_folder
 from editverdict.pipeline.setup import UsageError, own_model
-from editverdict.schema.specs import ArchitectureSpec, FolderSource, HubSource, LayerPlan, ModelSpec, RandomSource
+from editverdict.schema.sources import FolderSource, HubSource, RandomSource
+from editverdict.schema.specs import ArchitectureSpec, LayerPlan, ModelSpec
 from suites.selftest.models.toys import LIBRARY, toy
 
 PLAN = LayerPlan(edit=1, measured=(0, 1, 2, 3), inner=(0, 1))

@@ -11,7 +11,7 @@ import torch
 from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sources import LoadedModel, load_model
 from editverdict.schema.library import SpecLibrary
-from editverdict.schema.specs import RandomSource
+from editverdict.schema.sources import RandomSource
 from editverdict.store.packaged import PackageFetchError
 from suites.selftest.conftest import ROOT, absent
 

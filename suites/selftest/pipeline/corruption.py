@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import torch
 
+from editverdict.capture.passes import full_pass
 from editverdict.inference.rows import Row
-from editverdict.pipeline import base
+from editverdict.pipeline import base, covariances, paired
 from editverdict.pipeline.cases import judge_case
 from editverdict.pipeline.matrix import matrix
 from editverdict.pipeline.setup import Options, make_trial
@@ -119,14 +120,20 @@ def all_invalid(rows: dict[str, Row], check: str, honest: dict[str, Row]) -> Non
     assert not {honest[claim].verdict for claim in rows} & {"invalid", "broken"}, verdicts(honest)
 
 
+def instead_of_passes(monkeypatch: pytest.MonkeyPatch, other: Callable[..., None]) -> None:
+    """Let another function run every pass over the unedited model from which its artifacts are made."""
+    for module in (base, covariances, paired):
+        assert module.full_pass is full_pass
+        monkeypatch.setattr(module, "full_pass", other)
+
+
 def change_pass(monkeypatch: pytest.MonkeyPatch, corrupt: Callable[[dict[Any, torch.Tensor]], dict[Any, Any]]) -> None:
     """Let something happen to what a pass over the unedited model has recorded, before anybody reads it."""
-    honest_pass = base.full_pass
 
     def wrapped(loaded: Any, batches: Any, visit: Any, **options: Any) -> None:
-        honest_pass(loaded, batches, lambda batch, seen: visit(batch, corrupt(dict(seen))), **options)
+        full_pass(loaded, batches, lambda batch, seen: visit(batch, corrupt(dict(seen))), **options)
 
-    monkeypatch.setattr(base, "full_pass", wrapped)
+    instead_of_passes(monkeypatch, wrapped)
 
 
 def change_states(monkeypatch: pytest.MonkeyPatch, corrupt: Callable[[torch.Tensor], torch.Tensor]) -> None:

@@ -18,7 +18,7 @@ from editverdict.pipeline.measures.failure_modes import Beginnings
 from editverdict.pipeline.measures.forcing import ended, sentences
 from editverdict.pipeline.setup import Options, load_library, make_trial
 from editverdict.pipeline.trial import Trial
-from editverdict.schema.specs import AnswerProtocol, Thinking
+from editverdict.schema.protocols import AnswerProtocol, Thinking
 from suites.selftest.pipeline.planted_answers import chains
 from suites.selftest.pipeline.sessions import ROOT
 from suites.selftest.pipeline.test_failure_claims import PIECES, Kind, Said, forced_rows, share

@@ -21,7 +21,7 @@ from editverdict.pipeline import series as c
 from editverdict.pipeline.measurement import Case, Measurement
 from editverdict.pipeline.measures import correlation
 from editverdict.pipeline.setup import load_library
-from editverdict.schema.specs import ClaimSpec
+from editverdict.schema.claims import ClaimSpec
 from suites.selftest.pipeline.sessions import ROOT
 
 STEPS = (2, 5, 10)

@@ -18,6 +18,7 @@ from editverdict.inference.rows import Row
 from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sites import Sites
 from editverdict.models.sources import LoadedModel
+from editverdict.numerics.moments import Moments
 from editverdict.pipeline import base, changes, trial
 from suites.selftest.pipeline.corruption import (
     ALL,
@@ -206,8 +207,8 @@ def test_base_states_centred_over_features(
 
 def test_moments_centred_over_features(world: World, honest: dict[str, Row], monkeypatch: pytest.MonkeyPatch) -> None:
     # The states are sound; only the accumulator takes the mean off the wrong axis.
-    update = base.Moments.update
-    monkeypatch.setattr(base.Moments, "update", lambda self, x: update(self, off_features(x)))
+    update = Moments.update
+    monkeypatch.setattr(Moments, "update", lambda self, x: update(self, off_features(x)))
     rows = judged(world.again(SPECTRA), *COLLAPSE, REAL, *CHANGES)
     all_invalid(rows, "spectrum-recomputed", honest)
     assert all("centred-over-samples" in failed_checks(rows[claim]) for claim in (*COLLAPSE, REAL)), verdicts(rows)

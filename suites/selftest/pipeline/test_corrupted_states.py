@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from editverdict.capture.passes import full_pass
 from editverdict.capture.texts import TextSample
 from editverdict.inference.rows import Row
 from editverdict.models.sites import Sites
@@ -27,6 +28,7 @@ from suites.selftest.pipeline.corruption import (
     World,
     all_invalid,
     change_pass,
+    instead_of_passes,
     judged,
 )
 
@@ -85,8 +87,7 @@ def other(world: World) -> LoadedModel:
 def test_base_states_of_another_model(
     world: World, honest: dict[str, Row], monkeypatch: pytest.MonkeyPatch, other: LoadedModel
 ) -> None:
-    full_pass = base.full_pass
-    monkeypatch.setattr(base, "full_pass", lambda _loaded, *a, **o: full_pass(other, *a, **o))
+    instead_of_passes(monkeypatch, lambda _loaded, *a, **o: full_pass(other, *a, **o))
     all_invalid(judged(world.again([*SPECTRA, *EDITED]), *ALL), "states-reproduced", honest)
 
 

@@ -18,7 +18,8 @@ from editverdict.pipeline.runs import manifest
 from editverdict.pipeline.setup import OWN_EDITS, Options, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.schema.library import SpecLibrary
-from editverdict.schema.specs import DatasetSpec, FolderSource, UrlFile
+from editverdict.schema.sources import FolderSource, UrlFile
+from editverdict.schema.specs import DatasetSpec
 from editverdict.store import Store
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -18,7 +18,7 @@ from editverdict.pipeline.matrix import cases_of
 from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.setup import Options, load_library, make_trial
 from editverdict.pipeline.trial import Trial
-from editverdict.schema.specs import AnswerProtocol, Thinking
+from editverdict.schema.protocols import AnswerProtocol, Thinking
 from suites.selftest.pipeline.sessions import ROOT
 
 MODEL, OTHER, DATA = "rehearsal-llama", "rehearsal-mistral", "worldfacts"

@@ -22,12 +22,12 @@ from editverdict.geometry.perturbation import paired_change
 from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sites import Sites
 from editverdict.numerics.spectrum import sample_spectrum
-from editverdict.pipeline import modules
+from editverdict.pipeline import module_changes, modules
 from editverdict.pipeline.base import batches_of
 from editverdict.pipeline.cases import Judged, judge_case
 from editverdict.pipeline.matrix import matrix
 from editverdict.pipeline.measurement import Case
-from editverdict.pipeline.measures import encoder_decoder
+from editverdict.pipeline.measures import encoder_decoder, module_edits
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.reporting.evidence import Evidence
@@ -71,7 +71,8 @@ def noise(name: str, shape: tuple[int, ...], size: float, seed: int = 0) -> Stat
 
 def given_states(trial: Trial, monkeypatch: pytest.MonkeyPatch, states: list[State]) -> Trial:
     """Let the measures take these states for the edits."""
-    monkeypatch.setattr(encoder_decoder, "single_states", lambda *_args: states)
+    for module in (module_edits, encoder_decoder):
+        monkeypatch.setattr(module, "single_states", lambda *_args: states)
     return trial
 
 
@@ -143,12 +144,12 @@ def naive(trial: Trial, state: State, scale: float) -> Callable[[str], tuple[Ten
 
 def test_changes_equal_whole_arrays_however_they_are_cut(fresh: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     """Norms, pooled components and angles from chunks and sums, against all samples at once."""
-    monkeypatch.setattr(modules, "CHUNK", 60_000)
-    monkeypatch.setattr(modules, "PROJECTED_ROWS", 7)
+    monkeypatch.setattr(module_changes, "CHUNK", 60_000)
+    monkeypatch.setattr(module_changes, "PROJECTED_ROWS", 7)
     monkeypatch.setattr(modules, "MEMORY", 8 * 5 * (2 * 96**2 + 48**2))
-    assert len(modules._groups(modules.sites_of(fresh, MODEL))) == 4
+    assert len(modules.groups_of(modules.sites_of(fresh, MODEL))) == 4
     state = noise(WI.format(2), (96, 48), 0.02)
-    (change,) = modules.module_changes(fresh, MODEL, [state], 3.0)
+    (change,) = module_changes.module_changes(fresh, MODEL, [state], 3.0)
     arrays = naive(fresh, state, 3.0)
     assert change.reached == tuple(n for n in modules.sites_of(fresh, MODEL) if n.startswith("Dec"))
     full = modules.spectra(fresh, MODEL, fresh.sample(MODEL))
@@ -233,14 +234,14 @@ def test_a_direction_planted_at_the_floor_is_used() -> None:
 
 
 def test_exchanged_samples_make_the_case_invalid(fresh: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = modules.module_rows, [0]
+    real, calls = module_changes.module_rows, [0]
 
     def rolled(*args: Any) -> dict[str, Tensor]:
         calls[0] += 1
         found = real(*args)
         return {n: x.roll(1, 0) for n, x in found.items()} if calls[0] % 2 == 0 else found
 
-    monkeypatch.setattr(modules, "module_rows", rolled)
+    monkeypatch.setattr(module_changes, "module_rows", rolled)
     given_states(fresh, monkeypatch, [noise(WI.format(2), (96, 48), 0.02, seed) for seed in range(2)])
     row = judge_case(fresh, case(fresh, "smallpert-t5-heterogeneous")).row
     assert row.verdict == "invalid" and "check samples-paired" in row.reason and "no-op-zero" in row.reason
@@ -249,15 +250,15 @@ def test_exchanged_samples_make_the_case_invalid(fresh: Trial, monkeypatch: pyte
 # --------------------------------------------------------------------------- too little reached
 def test_passes_that_differ_in_their_last_bits_reach_nothing(fresh: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     """As some GPU kernels sum: without a guard the encoder would count, and the spread be that of rounding."""
-    real, generator = modules.module_rows, torch.Generator().manual_seed(3)
+    real, generator = module_changes.module_rows, torch.Generator().manual_seed(3)
 
     def restless(*args: Any) -> dict[str, Tensor]:
         found = real(*args)
         return {n: x * (1 + 1e-7 * torch.randn(x.shape, generator=generator)) for n, x in found.items()}
 
-    monkeypatch.setattr(modules, "module_rows", restless)
+    monkeypatch.setattr(module_changes, "module_rows", restless)
     states = [noise(WI.format(2), (96, 48), 0.02, seed) for seed in range(2)]
-    assert len(modules.module_changes(fresh, MODEL, states)[0].reached) == 12
+    assert len(module_changes.module_changes(fresh, MODEL, states)[0].reached) == 12
     row = judge_case(given_states(fresh, monkeypatch, states), case(fresh, "smallpert-t5-heterogeneous")).row
     assert row.descriptive["modules_reached"] == DECODER and all(check.ok for check in row.checks)
     assert row.estimate is not None and 1 < row.estimate < 20
@@ -287,6 +288,6 @@ def test_an_edit_that_reaches_too_few_is_left_out_beside_others(trial: Trial, mo
 
 
 def test_states_that_are_no_weight_deltas_are_refused() -> None:
-    modules.require_weight_deltas([(), (Step(),), noise(WO.format(3), (48, 96), 1.0)])
+    module_changes.require_weight_deltas([(), (Step(),), noise(WO.format(3), (48, 96), 1.0)])
     with pytest.raises(NotHere, match="this one's is not"):
-        modules.require_weight_deltas([(Step({"codebook": torch.ones(2)}),)])
+        module_changes.require_weight_deltas([(Step({"codebook": torch.ones(2)}),)])

@@ -13,11 +13,11 @@ from editverdict.evaluation.lexical import LexicalJudge
 from editverdict.pipeline.answers import Answered
 from editverdict.pipeline.cases import Ruling, rule
 from editverdict.pipeline.measurement import Case, Measurement, measures
-from editverdict.pipeline.measures import failure_modes, forcing
+from editverdict.pipeline.measures import failure_modes, forcing, scores
 from editverdict.pipeline.measures.failure_modes import Beginnings
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
-from editverdict.schema.specs import AnswerProtocol, Thinking
+from editverdict.schema.protocols import AnswerProtocol, Thinking
 from suites.selftest.pipeline.planted_answers import NOTHING, PlantedChains, answered, chains
 from suites.selftest.pipeline.sessions import ROOT
 
@@ -259,9 +259,7 @@ def test_nothing_can_be_overstated_where_all_is_right(judged: Judge) -> None:
 
 
 def test_a_strict_judge_is_no_optimistic_protocol(judged: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
-    from editverdict.pipeline.measures import answering
-
-    monkeypatch.setattr(answering, "judged", lambda _, items, **__: [Judgement("no") for _ in items])
+    monkeypatch.setattr(scores, "judged", lambda _, items, **__: [Judgement("no") for _ in items])
     _, found = judged(FORCING, share(0.5, "wrong"))
     assert found.decision.verdict == "invalid" and "right-answers shows the effect" in found.decision.reason
 

@@ -19,7 +19,7 @@ from editverdict.pipeline.edits import singles
 from editverdict.pipeline.forced import ask_forced, forced_before
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import Trial
-from editverdict.schema.specs import AnswerProtocol, Thinking
+from editverdict.schema.protocols import AnswerProtocol, Thinking
 from suites.selftest.pipeline.sessions import ROOT
 
 MODEL = "rehearsal-llama"

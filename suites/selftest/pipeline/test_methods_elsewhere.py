@@ -11,7 +11,7 @@ from editverdict.pipeline.matrix import cases_of
 from editverdict.pipeline.runs import methods_elsewhere
 from editverdict.pipeline.setup import load_library
 from editverdict.schema.errors import SpecError
-from editverdict.schema.specs import ProfileSpec
+from editverdict.schema.profiles import ProfileSpec
 from suites.selftest.pipeline.sessions import ROOT
 
 LIBRARY = load_library([ROOT / "specs"])

@@ -97,10 +97,10 @@ def test_everything_fits_into_a_file(trial: Trial, monkeypatch: pytest.MonkeyPat
 def test_the_page_says_what_it_stands_on(
     trial: Trial, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from editverdict import cli
+    from editverdict.cli import tables
 
     monkeypatch.setattr(artefacts, "World", lambda **own: World(**{"d": 64, **own}))
-    cli.artefacts(profile="smoke", store=trial.store.root, out=tmp_path / "page.md")
+    tables.artefacts(profile="smoke", store=trial.store.root, out=tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
     assert "no proof that it arose so" in text and "`rehearsal-llama`, layers 1, 2, 3" in text
     assert "Tables 21-23, 57 rows" in text and "1.11 ± 0.03" in text

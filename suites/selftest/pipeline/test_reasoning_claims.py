@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from editverdict.inference.intervals import Estimate, Shared, t_interval
+from editverdict.inference.intervals import Estimate, t_interval
+from editverdict.inference.standard_errors import Shared
 from editverdict.pipeline.cases import Ruling, rule
 from editverdict.pipeline.matrix import cases_of, planned_claims
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measures, passed
 from editverdict.pipeline.measures import reasoning
 from editverdict.pipeline.setup import Options, load_library, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
-from editverdict.schema.specs import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol
 from suites.selftest.pipeline.planted_answers import GOLD, NOTHING, UNEDITED, PlantedChains, Right, chains, scored
 from suites.selftest.pipeline.sessions import ROOT
 
@@ -139,10 +140,15 @@ def test_two_prompt_forms_are_not_compared(
         measures()[case.claim.quantity](trial, case)
 
 
-def test_unfinished_thoughts_are_counted(trial: Trial) -> None:
+def test_answers_without_an_end_are_counted(trial: Trial) -> None:
+    """Thoughts that did not end, or behind which the limit left nothing to be said; not what was said in time."""
     (one, *_) = planted(Case(trial.library.claims[WORSE], MODEL), {"gold": GOLD}, trial).gold()
-    one.rows[0]["thinking_closed"], one.rows[1]["thinking_closed"] = False, True
-    assert reasoning.unfinished([one]) == {"unfinished": 1, "answers": len(one.rows)}
+    closed = {"thinking": "Let me see.", "thinking_closed": True, "stopped_by": "limit"}
+    one.rows[0] |= {**closed, "thinking_closed": False, "answer": ""}
+    one.rows[1] |= {**closed, "answer": " \n"}
+    one.rows[2] |= {**closed, "answer": "It is so"}
+    one.rows[3] |= {**closed, "stopped_by": "eos", "answer": ""}
+    assert reasoning.unfinished([one]) == {"unfinished": 2, "answers": len(one.rows)}
 
 
 def test_cases_exist_where_a_profile_has_the_reasoning_model() -> None:

@@ -25,7 +25,7 @@ from editverdict.pipeline.edits import steps
 from editverdict.pipeline.event_facts import drawn, edited_by, facts_of, state_after, states_alone
 from editverdict.pipeline.setup import Options, UsageError, given_data, load_library, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
-from editverdict.schema.specs import UrlFile
+from editverdict.schema.sources import UrlFile
 from suites.selftest.pipeline.sessions import ROOT, Session, fork, once
 
 NAMES = ("Zora", "Bo", "Ada", "Ole", "Ida", "Ann")

@@ -10,7 +10,7 @@ import pytest
 from editverdict.pipeline import vacuous
 from editverdict.pipeline.setup import load_library
 from editverdict.pipeline.vacuous import try_claims
-from editverdict.schema.specs import ClaimSpec
+from editverdict.schema.claims import ClaimSpec
 
 SPECS = Path(__file__).resolve().parents[3] / "specs"
 

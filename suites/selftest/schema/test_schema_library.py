@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from editverdict.schema import KINDS, ClaimSpec, RandomSource, SpecError, json_schemas, spec_hash, write_json_schemas
-from editverdict.schema.specs import ProfileSpec, Spec
+from editverdict.schema.base import Spec
+from editverdict.schema.profiles import ProfileSpec
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from editverdict.schema.specs import PackagedFile
+from editverdict.schema.sources import PackagedFile
 from editverdict.store import packaged
 from editverdict.store.packaged import PackageFetchError, fetch_packaged, package_folder
 

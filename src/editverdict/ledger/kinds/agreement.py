@@ -12,7 +12,7 @@ from editverdict.ledger.points import Pick, Point, grouped, label, points
 from editverdict.ledger.ranges import SLACK, Range, last_digit
 from editverdict.ledger.rules import Scope, Settings, kind
 from editverdict.ledger.tables import Cell
-from editverdict.schema.specs import Spec
+from editverdict.schema.base import Spec
 
 
 class AgreeSettings(Settings):

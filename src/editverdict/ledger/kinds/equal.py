@@ -15,7 +15,7 @@ from editverdict.ledger.ranges import Range
 from editverdict.ledger.rules import Scope, Settings, kind
 from editverdict.ledger.sharp import sharp
 from editverdict.ledger.tables import Cell, Line
-from editverdict.schema.specs import Spec
+from editverdict.schema.base import Spec
 
 
 class Column(Spec):

@@ -18,7 +18,7 @@ from editverdict.ledger.findings import Finding, Verdict
 from editverdict.ledger.ranges import Range
 from editverdict.ledger.rules import Scope, Settings, kind
 from editverdict.ledger.tables import Cell, Ledger, Line
-from editverdict.schema.specs import Spec
+from editverdict.schema.base import Spec
 
 if TYPE_CHECKING:
     from editverdict.numerics.artefacts import Signature

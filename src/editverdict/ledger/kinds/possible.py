@@ -13,7 +13,7 @@ from editverdict.ledger.joins import partner
 from editverdict.ledger.ranges import Range
 from editverdict.ledger.rules import Scope, Settings, kind
 from editverdict.ledger.tables import Cell, Line
-from editverdict.schema.specs import Spec
+from editverdict.schema.base import Spec
 
 
 class Ends(Spec):

@@ -11,7 +11,8 @@ from editverdict.evaluation.questions import DIMENSIONS
 from editverdict.inference.intervals import Estimate, jackknife_interval, missing, seeds_interval
 from editverdict.pipeline.edits import editor_of
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
-from editverdict.pipeline.measures.answering import HEADROOM, begin, less, mean, scores_in, seeds_of
+from editverdict.pipeline.measures.answering import HEADROOM, begin, seeds_of
+from editverdict.pipeline.measures.scores import less, mean, scores_in
 from editverdict.pipeline.trial import NotHere, Trial
 
 LEAST = 3

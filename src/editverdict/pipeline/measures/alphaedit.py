@@ -10,9 +10,10 @@ from editverdict.inference.smallest import smallest_mean
 from editverdict.pipeline.answers import Answered
 from editverdict.pipeline.edits import editor_of
 from editverdict.pipeline.measurement import Case, Measurement, measure
-from editverdict.pipeline.measures.answering import begin, headroom, less, mean, primary_and_controls, scores_in
+from editverdict.pipeline.measures.answering import begin, headroom, primary_and_controls
 from editverdict.pipeline.measures.asked_alike import unlike
 from editverdict.pipeline.measures.perturbation import method_of
+from editverdict.pipeline.measures.scores import less, mean, scores_in
 from editverdict.pipeline.trial import NotHere, Trial
 
 STRONG, WEAK = "AlphaEdit", "AlphaEdit-L2-1"

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from editverdict.geometry import amplification as geometry
 from editverdict.geometry.amplification import POOLINGS, Amplification
-from editverdict.inference.intervals import Estimate, jackknife_bias, missing, seeds_interval, t_interval
+from editverdict.inference.bias import jackknife_bias
+from editverdict.inference.intervals import Estimate, missing, seeds_interval, t_interval
 from editverdict.pipeline import base
 from editverdict.pipeline.changes import Change, Reach, changes
 from editverdict.pipeline.measurement import Case, Measurement, measure

@@ -16,21 +16,17 @@ from editverdict.pipeline.measures.answering import (
     SCR,
     TEN,
     Chain,
-    average,
     chain_answers,
     chains_of,
     complete,
     describe,
     dimensions_of,
     everything,
-    examples,
     gold_answers,
     headroom,
     irrelevant,
     kept,
-    mean,
     require_deltas,
-    score_table,
     scr_answers,
     scr_threshold,
     single_answers,
@@ -38,6 +34,7 @@ from editverdict.pipeline.measures.answering import (
 )
 from editverdict.pipeline.measures.in_force import retrieval_in_force
 from editverdict.pipeline.measures.perturbation import method_of, units_picture
+from editverdict.pipeline.measures.scores import average, examples, mean, score_table
 from editverdict.pipeline.trial import NotHere, Trial
 
 PROBED = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from editverdict.pipeline.trial import Trial
-from editverdict.schema.specs import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol
 
 PUT = ("prompt_form", "decoding", "stop")
 """How a question is put, an answer decoded, and what ends it: the same for any two models that are compared."""

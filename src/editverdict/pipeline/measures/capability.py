@@ -16,7 +16,8 @@ from editverdict.evaluation.capability import (
     retained,
     suite_score,
 )
-from editverdict.inference.intervals import Estimate, jackknife_interval, missing, shared_error, t_interval
+from editverdict.inference.intervals import Estimate, jackknife_interval, missing, t_interval
+from editverdict.inference.standard_errors import shared_error
 from editverdict.pipeline.capability import PLANTED_NORM, InForce, Scored, protocol_id, scored, suite_of
 from editverdict.pipeline.edits import editor_of, steps
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, declare_checks, measure, passed

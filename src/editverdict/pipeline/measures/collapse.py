@@ -14,7 +14,7 @@ from editverdict.geometry import spectrum as geometry
 from editverdict.inference.intervals import Estimate, seeds_interval, spectrum_interval, t_interval
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.random_matrices import marchenko_pastur_quantiles, wishart_singular_values
-from editverdict.pipeline import base, validity
+from editverdict.pipeline import base, paired, validity
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measure, passed
 from editverdict.pipeline.measures.perturbation import units_picture
 from editverdict.pipeline.randoms import random_twins
@@ -240,7 +240,7 @@ def _counts(layers: Layers) -> dict[str, dict[str, float]]:
 
 def _permuted_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]:
     """r_eff / d, median over inner layers of the subset, with each coordinate permuted over samples: one per seed."""
-    sub = base.subset(trial, model_id)
+    sub = paired.subset(trial, model_id)
     plan = trial.model(model_id).spec.layers
     inner = [layer for layer in plan.inner if layer >= plan.edit]
     seeds = trial.profile.sizes.random_seeds

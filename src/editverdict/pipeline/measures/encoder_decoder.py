@@ -6,37 +6,33 @@ where the paper's words leave open whether wi is read before or after the activa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 import torch
 
-from editverdict.capture.modules import ModuleSite, Part
-from editverdict.editors.base import State
+from editverdict.capture.modules import Part
 from editverdict.geometry import amplification as geometry
 from editverdict.geometry.amplification import POOLINGS, Amplification
-from editverdict.geometry.recomputed import check_distinct
 from editverdict.geometry.spectrum import exp_entropy, sigma_min_ratio
 from editverdict.inference.intervals import Estimate, missing, t_interval
 from editverdict.inference.rows import CheckResult
 from editverdict.numerics.spectrum import Spectrum
 from editverdict.numerics.subspaces import chance_level, gap
-from editverdict.pipeline.base import batches_of
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
+from editverdict.pipeline.measures.module_edits import AFTER, BEFORE, ModuleEdits, module_edits, module_measurement
 from editverdict.pipeline.measures.perturbation import (
     CONTROL_EDITS,
-    NO_OP_TOLERANCE,
     THIRTY,
-    WANTED_PER_DIMENSION,
     method_of,
     single_states,
     units_picture,
 )
-from editverdict.pipeline.modules import TABLE_KS, ModuleChange, ModuleSpectrum, module_changes, sites_of, spectra
+from editverdict.pipeline.module_changes import ModuleChange, module_changes
+from editverdict.pipeline.modules import TABLE_KS, ModuleSpectrum, spectra
 from editverdict.pipeline.trial import NotHere, Trial
-from editverdict.pipeline.witness import text_hashes
 
 PLANTED_FACTOR = 1000.0
 """By which one module's change is multiplied in the positive control of the spread."""
@@ -44,130 +40,13 @@ PLANTED_RATIO = 1e-14
 """sigma / sigma_1 of the planted direction: the arithmetic floor of the exact mode."""
 CHANCE_LIMIT = 1000
 """Largest k for which the cosine of unrelated subspaces is drawn; a draw costs k^3."""
-BEFORE: tuple[Part, ...] = ("wi", "wo")
-AFTER: tuple[Part, ...] = ("act", "wo")
-
-
-@dataclass(frozen=True)
-class _Edits:
-    """Single edits of a case with what they are measured against."""
-
-    sites: dict[str, ModuleSite]
-    full: dict[str, ModuleSpectrum]
-    states: list[State]
-    own: list[ModuleChange]
-    idle: ModuleChange
-
-    def names(self, parts: Sequence[Part], among: Iterable[str] | None = None) -> list[str]:
-        """Modules of these parts, in order."""
-        allowed = set(self.sites if among is None else among)
-        return [name for name, site in self.sites.items() if site.part in parts and name in allowed]
-
-    @property
-    def reached(self) -> list[str]:
-        """Modules that some edit reaches."""
-        return [name for name in self.sites if any(name in change.reached for change in self.own)]
-
-
-def _edits(trial: Trial, case: Case) -> _Edits:
-    """Measure the case's single edits.
-
-    Raises
-    ------
-    NotHere
-        The model is decoder-only, the method's states are no weight deltas, or no edit changes any measured module.
-    """
-    method, sites = method_of(case), sites_of(trial, case.model)
-    states = single_states(trial, case, method)
-    own = module_changes(trial, case.model, states, what=f"{method} edits")
-    (idle,) = module_changes(trial, case.model, [()], what="no-op")
-    full = spectra(trial, case.model, trial.sample(case.model))
-    found = _Edits(sites, full, states, [_beyond(change, idle) for change in own], idle)
-    if not found.reached:
-        raise NotHere(f"no {method} edit changes the states of any measured module: {', '.join(sites)}")
-    return found
-
-
-def _beyond(change: ModuleChange, idle: ModuleChange) -> ModuleChange:
-    """The change, reaching only modules that it changes by more than a pass without an edit does.
-
-    Where sums are not taken in a fixed order (some GPU kernels) every pass differs in its last bits, and modules that
-    no edit reaches would count. A no-op beyond its tolerance excuses nothing: the check no-op-zero fails.
-    """
-
-    def noise(norms: dict[str, float]) -> float:
-        return min(norms["max"], NO_OP_TOLERANCE * norms["rms_hidden"])
-
-    kept = [name for name in change.reached if change.norms[name]["mean"] > noise(idle.norms[name])]
-    return replace(change, reached=tuple(kept))
-
-
-def _start(trial: Trial, case: Case, given: _Edits) -> Measurement:
-    """A measurement with checks, what it stands on, and which modules are reached."""
-    sample, subset = trial.sample(case.model), trial.subset(case.model)
-    made = Measurement({}, edits=int(case.claim.edits), n_samples=sample.n_samples)
-    made.checks = _checks(trial, case.model, subset.n_samples, subset.n_texts, given)
-    like = spectra(trial, case.model, subset)
-    keys = [one.artifact.key for one in (*given.full.values(), *like.values())]
-    made.recipes = [*keys, given.idle.key, *(change.key for change in given.own)]
-    reached = given.names(BEFORE, given.reached)
-    made.stands_on = (
-        f"{case.subject}, {len(given.own)} single edits, {subset.n_tokens} paired tokens of {subset.n_texts} texts, "
-        f"modules {', '.join(reached)}"
-    )
-    made.descriptive["modules_reached"] = reached
-    made.descriptive["modules_unreached"] = [name for name in given.names(BEFORE) if name not in reached]
-    widest = max(site.width for site in given.sites.values())
-    if subset.n_samples < WANTED_PER_DIMENSION * widest:
-        made.descriptive["power"] = (
-            f"{subset.n_samples / widest:.1f} tokens per dimension of the widest module where {WANTED_PER_DIMENSION} "
-            "are wanted for angles: gaps between singular values are smaller, so subspaces turn more easily"
-        )
-    return made
-
-
-def _checks(trial: Trial, model_id: str, tokens: int, texts: int, given: _Edits) -> dict[str, CheckResult]:
-    """enough-tokens, samples-paired, no-op-zero, centred-over-samples, texts-distinct."""
-    sizes = trial.profile.sizes
-    widest, wanted = max(site.width for site in given.sites.values()), max(sizes.angle_tokens, sizes.norm_tokens)
-    found = passed(
-        "enough-tokens",
-        tokens >= wanted and tokens > widest,
-        f"{tokens} tokens of {texts} texts, widest module d = {widest}; wanted {wanted} and more than d",
-    )
-    seen = [(i, name, *check) for i, change in enumerate(given.own) for name, check in change.checks.items()]
-    bad = [f"edit {i}, {name}: {detail}" for i, name, ok, detail in seen if not ok]
-    example = seen[0][3] if seen else "too few samples at a time to tell"
-    found |= passed("samples-paired", bool(seen) and not bad, "; ".join(bad[:3]) or example)
-    idle = max(norms["ratio"] for norms in given.idle.norms.values())
-    found |= passed("no-op-zero", idle <= NO_OP_TOLERANCE, f"no-op changes states by {idle:.2g} of their size")
-    off = [f"{name}: {one.centred[1]}" for name, one in given.full.items() if not one.centred[0]]
-    detail = "; ".join(off[:3]) or f"{len(given.full)} modules"
-    found |= passed("centred-over-samples", not off, detail)
-    told = [(what, check_distinct(*text_hashes(batches_of(trial.model(model_id), sample))))
-            for what, sample in (("sample", trial.sample(model_id)), ("subset", trial.subset(model_id)))]  # fmt: skip
-    return found | passed(
-        "texts-distinct", all(one.ok for _, one in told), "; ".join(f"{w}: {o.detail}" for w, o in told)
-    )
-
-
-def _resolved(trial: Trial, case: Case, given: _Edits, names: Sequence[str]) -> dict[str, CheckResult]:
-    """above-resolution: no direction that the states span is hidden by rounding, where its R_k could be anything."""
-    hidden = {}
-    for name in names:
-        one = given.full[name]
-        spanned = min(one.spectrum.d, given.sites[name].rank, one.spectrum.n - 1) - one.dead
-        if (lost := spanned - one.spectrum.n_identified) > 0:
-            hidden[name] = lost
-    detail = f"directions that rounding hides, by module: {hidden}" if hidden else f"none in {', '.join(names)}"
-    return passed("above-resolution", not hidden, detail)
 
 
 # --------------------------------------------------------------------------- sizes of the change
 @measure("module_spread")
 def module_spread(trial: Trial, case: Case) -> Measurement:
     """Largest over smallest mean |dh| among the modules wi and wo that an edit reaches, per edit (Table 12)."""
-    given, method = _edits(trial, case), method_of(case)
+    given, method = module_edits(trial, case), method_of(case)
 
     def spread(change: ModuleChange, parts: Sequence[Part] = BEFORE, reading: str = "mean") -> float:
         sizes = [change.norms[name][reading] for name in given.names(parts, change.reached)]
@@ -179,7 +58,7 @@ def module_spread(trial: Trial, case: Case) -> Measurement:
             f"needs edits that reach two modules or more; {method} reaches "
             f"{', '.join(given.names(BEFORE, given.reached)) or 'none'} of {', '.join(given.names(BEFORE))}"
         )
-    made = _start(trial, case, given)
+    made = module_measurement(trial, case, given)
     made.definitions = {
         "absolute": t_interval([spread(change) for change in usable]),
         "relative": t_interval([spread(change, reading="ratio") for change in usable]),
@@ -204,7 +83,7 @@ def module_spread(trial: Trial, case: Case) -> Measurement:
     return made
 
 
-def _halves(change: ModuleChange, given: _Edits) -> float:
+def _halves(change: ModuleChange, given: ModuleEdits) -> float:
     norms = change.norms[given.names(BEFORE, change.reached)[0]]
     small, large = sorted((norms["even"], norms["odd"]))
     if small <= 0.0:
@@ -212,7 +91,7 @@ def _halves(change: ModuleChange, given: _Edits) -> float:
     return large / small
 
 
-def _planted_spread(change: ModuleChange, given: _Edits) -> float:
+def _planted_spread(change: ModuleChange, given: ModuleEdits) -> float:
     sizes = sorted(change.norms[name]["mean"] for name in given.names(BEFORE, change.reached))
     return PLANTED_FACTOR * sizes[-1] / sizes[0]
 
@@ -221,7 +100,7 @@ def _planted_spread(change: ModuleChange, given: _Edits) -> float:
 @measure("module_subspace_cosine")
 def module_subspace_cosine(trial: Trial, case: Case) -> Measurement:
     """Smallest cosine of the largest angle over modules and the k of Tables 19-20 after one edit, per edit."""
-    given, method = _edits(trial, case), method_of(case)
+    given, method = module_edits(trial, case), method_of(case)
     placebo = module_changes(trial, case.model, single_states(trial, case, f"placebo:{method}"), what="placebos")
     gross = module_changes(trial, case.model, given.states[:CONTROL_EDITS], THIRTY, what=f"30-fold {method} edits")
     if not any(given.idle.angles[name] for name in given.names(BEFORE, given.reached)):
@@ -233,7 +112,7 @@ def module_subspace_cosine(trial: Trial, case: Case) -> Measurement:
         """The smallest cosine over modules and k, per state."""
         return t_interval([min(_cosines(given, change, parts, reading)) for change in changes])
 
-    made = _start(trial, case, given)
+    made = module_measurement(trial, case, given)
     made.definitions = {
         "largest-angle": least(given.own),
         "mean-cosine": least(given.own, reading="mean"),
@@ -258,13 +137,13 @@ def module_subspace_cosine(trial: Trial, case: Case) -> Measurement:
 
 
 def _cosines(
-    given: _Edits, change: ModuleChange, parts: Sequence[Part] = BEFORE, reading: str = "largest_angle"
+    given: ModuleEdits, change: ModuleChange, parts: Sequence[Part] = BEFORE, reading: str = "largest_angle"
 ) -> list[float]:
     """One value per module and k."""
     return [one[reading] for name in given.names(parts) for one in change.angles[name].values()]
 
 
-def _angle_table(given: _Edits, like: dict[str, ModuleSpectrum]) -> dict[str, Any]:
+def _angle_table(given: ModuleEdits, like: dict[str, ModuleSpectrum]) -> dict[str, Any]:
     """Module -> k -> mean cosine over edits and the relative gap after sigma_k."""
     return {
         name: {
@@ -278,7 +157,7 @@ def _angle_table(given: _Edits, like: dict[str, ModuleSpectrum]) -> dict[str, An
     }
 
 
-def _angle_pictures(given: _Edits, method: str) -> list[dict[str, Any]]:
+def _angle_pictures(given: ModuleEdits, method: str) -> list[dict[str, Any]]:
     """One picture for wi and one for wo: mean cosine over edits against k, a curve per module reached."""
     pictures = []
     for part in BEFORE:
@@ -331,10 +210,22 @@ def planted_at_the_floor(spectrum: Spectrum, ratio: float = PLANTED_RATIO) -> Sp
     return replace(spectrum, sigma=sigma, floor=floor)
 
 
+def _resolved(trial: Trial, case: Case, given: ModuleEdits, names: Sequence[str]) -> dict[str, CheckResult]:
+    """above-resolution: no direction that the states span is hidden by rounding, where its R_k could be anything."""
+    hidden = {}
+    for name in names:
+        one = given.full[name]
+        spanned = min(one.spectrum.d, given.sites[name].rank, one.spectrum.n - 1) - one.dead
+        if (lost := spanned - one.spectrum.n_identified) > 0:
+            hidden[name] = lost
+    detail = f"directions that rounding hides, by module: {hidden}" if hidden else f"none in {', '.join(names)}"
+    return passed("above-resolution", not hidden, detail)
+
+
 @measure("module_mean_r")
 def module_mean_r(trial: Trial, case: Case) -> Measurement:
     """Largest mean R_k over identified directions among the wi modules after one edit, per edit (Table 24)."""
-    given, method = _edits(trial, case), method_of(case)
+    given, method = module_edits(trial, case), method_of(case)
     inputs = given.names(("wi",), given.reached)
     if not inputs:
         raise NotHere(
@@ -348,7 +239,7 @@ def module_mean_r(trial: Trial, case: Case) -> Measurement:
     def largest(change: ModuleChange, part: Part = "wi", read: Callable[[Amplification], float] = _mean_r) -> float:
         return max(read(_amplified(base[name], change, name)) for name in given.names((part,)))
 
-    made = _start(trial, case, given)
+    made = module_measurement(trial, case, given)
     made.definitions = {
         "mean": t_interval([largest(change) for change in given.own]),
         "after-activation": t_interval([largest(change, "act") for change in given.own]),
@@ -381,7 +272,7 @@ def _mean_r(found: Amplification) -> float:
     return found.mean
 
 
-def _rate_table(given: _Edits, base: dict[str, Spectrum]) -> dict[str, Any]:
+def _rate_table(given: ModuleEdits, base: dict[str, Spectrum]) -> dict[str, Any]:
     """Statistics of R_k as in Table 24, means over edits, and how many directions of sigma = 0 an edit puts something
     into: there R_k would be unbounded.
     """

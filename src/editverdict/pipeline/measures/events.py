@@ -16,24 +16,26 @@ from editverdict.inference.smallest import smallest_mean
 from editverdict.pipeline.answers import Answered
 from editverdict.pipeline.measurement import Case, Measurement, declare_checks, measure, passed
 from editverdict.pipeline.measures.answering import (
-    EVENT_DIMENSIONS,
     SCR,
     SHARED,
     AskedChains,
     begin,
-    by_eq4,
     headroom,
-    less,
-    mean,
     primary_and_controls,
-    right_answers,
-    said_instead,
-    scores_in,
     scr_threshold,
 )
 from editverdict.pipeline.measures.answers import horizon
 from editverdict.pipeline.measures.in_force import not_asked, retrieval_in_force
 from editverdict.pipeline.measures.perturbation import method_of
+from editverdict.pipeline.measures.scores import (
+    EVENT_DIMENSIONS,
+    by_eq4,
+    less,
+    mean,
+    right_answers,
+    said_instead,
+    scores_in,
+)
 from editverdict.pipeline.trial import NotHere, Trial
 
 declare_checks(

@@ -27,7 +27,7 @@ from editverdict.inference.intervals import Estimate, missing, t_interval
 from editverdict.pipeline.answers import Answered
 from editverdict.pipeline.judging import judged
 from editverdict.pipeline.measurement import Case, Measurement, declare_checks, measure
-from editverdict.pipeline.measures.answering import SHARED, AskedChains, begin, everything, headroom, mean
+from editverdict.pipeline.measures.answering import SHARED, AskedChains, begin, everything, headroom
 from editverdict.pipeline.measures.forcing import (
     answers_finished,
     ended,
@@ -38,6 +38,7 @@ from editverdict.pipeline.measures.forcing import (
     unfinished_in,
 )
 from editverdict.pipeline.measures.perturbation import method_of
+from editverdict.pipeline.measures.scores import mean
 from editverdict.pipeline.trial import NotHere, Trial
 
 Row = Mapping[str, Any]

@@ -13,8 +13,9 @@ from editverdict.pipeline.answers import Answered, Asked, in_state
 from editverdict.pipeline.edits import singles
 from editverdict.pipeline.forced import ask_forced
 from editverdict.pipeline.measurement import Case, Measurement, declare_checks, measure, passed
-from editverdict.pipeline.measures.answering import HEADROOM, SHARED, AskedChains, begin, everything, said_instead
+from editverdict.pipeline.measures.answering import HEADROOM, SHARED, AskedChains, begin, everything
 from editverdict.pipeline.measures.perturbation import method_of
+from editverdict.pipeline.measures.scores import said_instead
 from editverdict.pipeline.trial import Trial
 
 Row = dict[str, Any]

@@ -16,7 +16,7 @@ from editverdict.geometry.amplification import from_components
 from editverdict.inference.intervals import t_interval
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.spectrum import spectrum_of
-from editverdict.pipeline import base, validity
+from editverdict.pipeline import base, paired, validity
 from editverdict.pipeline.changes import Reach, changes, hidden_after, reach_of
 from editverdict.pipeline.edits import state_key, steps
 from editverdict.pipeline.lengths import chain_length
@@ -38,7 +38,7 @@ EVERY = 8
 @measure("amplification_identity")
 def amplification_identity(trial: Trial, case: Case) -> Measurement:
     """RMS of hidden states along u_k against σ_k/√n (Eq. 10) and R_k by both forms of Eq. 11, per block of texts."""
-    sub, layers = base.subset(trial, case.model), edited_and_later(trial, case)
+    sub, layers = paired.subset(trial, case.model), edited_and_later(trial, case)
     blocks = sorted(set(sub.block.tolist()))
     chosen = sorted({layers[0], layers[-1]})
 
@@ -84,7 +84,7 @@ def telescoping_residual(trial: Trial, case: Case) -> Measurement:
     length = chain_length(trial, case)
     chain = steps(trial, case.model, method, trial.chains(str(case.dataset))[0][:length])
     at = reach_of(trial, case.model, [chain])
-    sub = base.subset(trial, case.model)
+    sub = paired.subset(trial, case.model)
     recipe = Recipe.of(
         "telescoping",
         TELESCOPING_VERSION,
@@ -125,7 +125,7 @@ def _residuals(trial: Trial, model_id: str, chain: State, at: Reach) -> dict[str
     """
     layers = list(at.layers)
     rows, blocks, along = _states_along(trial, model_id, chain, at)
-    base_states, last = base.subset(trial, model_id).states, hidden_after(trial, model_id, chain)
+    base_states, last = paired.subset(trial, model_id).states, hidden_after(trial, model_id, chain)
     totals = {layer: (last[layer].double() - base_states[layer].double())[rows] for layer in layers}
 
     def residual(block: int, leave_out: int | None) -> float:
@@ -169,12 +169,12 @@ def _states_along(
     trial: Trial, model_id: str, chain: State, at: Reach
 ) -> tuple[Tensor, Tensor, list[dict[int, Tensor]]]:
     """Of some batches: their rows in the subset, their text blocks, hidden states (float64) after 0, 1, … T edits."""
-    loaded, sub = trial.model(model_id), base.subset(trial, model_id)
+    loaded, sub = trial.model(model_id), paired.subset(trial, model_id)
     counts = [len(batch.row_texts()) for batch in sub.batches]
     number = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     chosen = _covering(number, sub.block)
     rows = torch.isin(number, torch.tensor(chosen)).nonzero().flatten()
-    inputs = base.lower_inputs(trial, model_id, at.start)
+    inputs = paired.lower_inputs(trial, model_id, at.start)
     batches, lower = [sub.batches[i] for i in chosen], [inputs[i] for i in chosen]
     found = []
     for t in range(len(chain) + 1):

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from editverdict.inference.intervals import Estimate, shared_error, t_interval
+from editverdict.inference.intervals import Estimate, t_interval
+from editverdict.inference.standard_errors import shared_error
 from editverdict.models.attention import EAGER
 from editverdict.pipeline.linearity import TOKENS, Linearity, linear_sample, linearities
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed

@@ -12,7 +12,7 @@ from editverdict.editors.base import State
 from editverdict.geometry import angles as geometry
 from editverdict.inference.intervals import Estimate, missing, seeds_interval, t_interval
 from editverdict.inference.rows import CheckResult
-from editverdict.pipeline import base, validity
+from editverdict.pipeline import base, paired, validity
 from editverdict.pipeline.changes import Change, Reach, changes, hidden_after, reach_of
 from editverdict.pipeline.edits import singles, steps
 from editverdict.pipeline.lengths import chain_length
@@ -71,7 +71,7 @@ def no_op(trial: Trial, model_id: str, start: int | None = None) -> Change:
 
 def common_checks(trial: Trial, case: Case, measured: Sequence[Change]) -> dict[str, CheckResult]:
     """enough-tokens, samples-paired, no-op-zero, and what is found again in another way (``validity.NAMES``)."""
-    sub, sizes = base.subset(trial, case.model), trial.profile.sizes
+    sub, sizes = paired.subset(trial, case.model), trial.profile.sizes
     width = next(iter(sub.states.values())).shape[1]
     wanted = max(sizes.angle_tokens, sizes.norm_tokens)
     count = len(sub.tokens)
@@ -101,7 +101,7 @@ def start(trial: Trial, case: Case, measured: Sequence[Change], what: str, *, re
     Unmeasurable
         ``resolved`` is asked for, and some direction in use is no more than rounding: R_k is then any number, or none.
     """
-    sub = base.subset(trial, case.model)
+    sub = paired.subset(trial, case.model)
     made = Measurement({}, edits=int(case.claim.edits), n_samples=base.spectra_n(trial, case.model))
     made.checks = common_checks(trial, case, measured)
     made.recipes = [base.base_recipe(trial, case.model).key, sub.key, *(c.key for c in measured)]
@@ -178,7 +178,7 @@ def relative_change(trial: Trial, case: Case) -> Measurement:
 # --------------------------------------------------------------------------- principal angles
 def gaps_at_k(trial: Trial, case: Case) -> dict[str, dict[str, float]]:
     """Layer -> k -> (σ_k - σ_(k+1)) / σ_k of the base: the smaller, the more easily a subspace turns."""
-    bases = base.subset(trial, case.model).bases
+    bases = paired.subset(trial, case.model).bases
     return {
         str(n): {
             label: float((bases[n].sigma[k - 1] - bases[n].sigma[k]) / bases[n].sigma[k - 1])
@@ -195,7 +195,7 @@ def angle(change: Change, layers: Sequence[int], label: str, reading: str = "lar
 
 def angle_picture(trial: Trial, case: Case, groups: dict[str, Sequence[Change]], layer: int) -> dict[str, Any]:
     """Mean cosine of the largest angle against k at one layer, with the no-op baseline."""
-    width = next(iter(base.subset(trial, case.model).states.values())).shape[1]
+    width = next(iter(paired.subset(trial, case.model).states.values())).shape[1]
     ks = geometry.paper_ks(width)
     everything = {**groups, "no-op (baseline)": [no_op(trial, case.model, reach(trial, case).start)]}
     chance = [
@@ -232,7 +232,7 @@ def leading_subspace_cosine(trial: Trial, case: Case) -> Measurement:
         trial, case.model, chain_states(trial, case, f"placebo:{method}", length), what=f"{method} placebo chains"
     )
     gross = changes(trial, case.model, states[:CONTROL_EDITS], THIRTY, what=f"30-fold {method} chains")
-    width = next(iter(base.subset(trial, case.model).states.values())).shape[1]
+    width = next(iter(paired.subset(trial, case.model).states.values())).shape[1]
     made = start(trial, case, own, f"{len(own)} chains of {length} edits")
     made.edits = length
     made.definitions = {
@@ -285,7 +285,7 @@ def tail_drift(trial: Trial, case: Case) -> Measurement:
     layers = at.layers
     own = changes(trial, case.model, single_states(trial, case, method), what=f"{method} edits")
     placebo = changes(trial, case.model, single_states(trial, case, f"placebo:{method}"), what=f"{method} placebos")
-    sub = base.subset(trial, case.model)
+    sub = paired.subset(trial, case.model)
     deep = list(geometry.paper_ks(next(iter(sub.states.values())).shape[1]))[-1]
 
     def drift(change: Change, reading: str = "largest_angle") -> float:
@@ -318,7 +318,7 @@ def tail_drift(trial: Trial, case: Case) -> Measurement:
 
 def planted_drift(trial: Trial, model_id: str, deep: str, *, tail: bool) -> Estimate:
     """The same quantity for the base's own basis rotated by a known angle: in the tail alone, or at every k."""
-    sub = base.subset(trial, model_id)
+    sub = paired.subset(trial, model_id)
     basis = next(iter(sub.bases.values())).basis
     ks = geometry.paper_ks(basis.shape[0])
     rotate: Callable[[int], torch.Tensor] = (
@@ -337,7 +337,7 @@ def planted_drift(trial: Trial, model_id: str, deep: str, *, tail: bool) -> Esti
 @measure("no_op_change")
 def no_op_change(trial: Trial, case: Case) -> Measurement:
     """Hidden states extracted again without an edit, against the stored ones, per block of texts."""
-    sub = base.subset(trial, case.model)
+    sub = paired.subset(trial, case.model)
     recipe = Recipe.of(
         "no-op-again",
         NO_OP_VERSION,
@@ -364,7 +364,7 @@ def no_op_change(trial: Trial, case: Case) -> Measurement:
 
 def _again(trial: Trial, case: Case) -> dict[str, list[float]]:
     """Mean change over RMS per block (the worst layer), extracted again in the same order and paired with another."""
-    sub, layers = base.subset(trial, case.model), edited_and_later(trial, case)
+    sub, layers = paired.subset(trial, case.model), edited_and_later(trial, case)
     again = hidden_after(trial, case.model, ())
     half = len(sub.tokens) // 2
 

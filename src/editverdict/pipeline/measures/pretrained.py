@@ -8,13 +8,9 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from editverdict.geometry.collapse import planted_leading
-from editverdict.inference.intervals import (
-    bias_from_fractions,
-    jackknife_interval,
-    seeds_interval,
-    standard_error,
-    t_interval,
-)
+from editverdict.inference.bias import bias_from_fractions
+from editverdict.inference.intervals import jackknife_interval, seeds_interval, t_interval
+from editverdict.inference.standard_errors import standard_error
 from editverdict.pipeline import validity
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.collapse import RANKS, inner_rank

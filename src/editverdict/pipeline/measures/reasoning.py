@@ -12,16 +12,7 @@ from editverdict.pipeline.answers import Answered
 from editverdict.pipeline.capability import InForce, protocol_id, scored, suite_of
 from editverdict.pipeline.edits import steps
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, declare_checks, measure, passed
-from editverdict.pipeline.measures.answering import (
-    HEADROOM,
-    AskedChains,
-    begin,
-    headroom,
-    less,
-    mean,
-    require_deltas,
-    scores_in,
-)
+from editverdict.pipeline.measures.answering import HEADROOM, AskedChains, begin, headroom, require_deltas
 from editverdict.pipeline.measures.asked_alike import PUT, unlike
 from editverdict.pipeline.measures.capability import (
     AGAIN,
@@ -31,7 +22,9 @@ from editverdict.pipeline.measures.capability import (
     retained_estimate,
     scored_chains,
 )
+from editverdict.pipeline.measures.forcing import unfinished_in
 from editverdict.pipeline.measures.perturbation import method_of
+from editverdict.pipeline.measures.scores import less, mean, scores_in
 from editverdict.pipeline.trial import NotHere, Trial
 
 STANDARD = "llama-3.1-8b-instruct"
@@ -70,9 +63,8 @@ def standard_beside(trial: Trial, case: Case) -> str:
 
 
 def unfinished(answered: Sequence[Answered]) -> dict[str, int]:
-    """Answers whose thinking did not end within the limit, of all answers."""
-    rows = [row for one in answered for row in one.rows]
-    return {"unfinished": sum(row.get("thinking_closed") is False for row in rows), "answers": len(rows)}
+    """Answers that never came to an end within the limit, of all answers; they stay in the average, as wrong ones."""
+    return {"unfinished": unfinished_in(answered, DIMENSIONS), "answers": sum(len(one.rows) for one in answered)}
 
 
 def _over(first: Sequence[float], second: Sequence[float]) -> list[float]:

@@ -21,22 +21,17 @@ from editverdict.pipeline.measures.answering import (
     TEN,
     AskedChains,
     begin,
-    by_eq4,
     chain_answers,
     headroom,
     irrelevant,
-    less,
-    mean,
     primary_and_controls,
     require_deltas,
-    right_answers,
-    said_instead,
-    scores_in,
     scr_threshold,
     seeds_of,
 )
 from editverdict.pipeline.measures.in_force import retrieval_in_force, texts_given
 from editverdict.pipeline.measures.perturbation import method_of
+from editverdict.pipeline.measures.scores import by_eq4, less, mean, right_answers, said_instead, scores_in
 from editverdict.pipeline.trial import NotHere, Trial
 
 

@@ -24,13 +24,10 @@ from editverdict.pipeline.measures.answering import (
     begin,
     chain_answers,
     headroom,
-    less,
-    mean,
-    right_answers,
-    scores_in,
     seeds_of,
 )
 from editverdict.pipeline.measures.perturbation import method_of
+from editverdict.pipeline.measures.scores import less, mean, right_answers, scores_in
 from editverdict.pipeline.trial import NotHere, Trial
 
 HALF = 0.5

@@ -12,7 +12,7 @@ from torch import Tensor
 from editverdict.geometry import spectrum as geometry
 from editverdict.inference.intervals import jackknife_interval, seeds_interval
 from editverdict.numerics.spectrum import exact_spectrum
-from editverdict.pipeline import base
+from editverdict.pipeline import base, paired
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.collapse import Layers, Statistic, common, estimate, gaussian_sigmas, layers_of
 from editverdict.pipeline.measures.perturbation import units_picture
@@ -34,7 +34,7 @@ def _tail_share(layers: Layers) -> Statistic:
 
 def _planted_minimum(trial: Trial, model_id: str) -> tuple[list[float], float]:
     """σ_min/σ_1 that exact mode sees of a direction planted at 1e-8 σ_1 in real states: per left-out block, full."""
-    sub = base.subset(trial, model_id)
+    sub = paired.subset(trial, model_id)
     layer = trial.model(model_id).spec.layers.edit
     recipe = Recipe.of(
         "planted-minimum",

@@ -15,7 +15,7 @@ from editverdict.geometry import angles as geometry
 from editverdict.geometry.accumulation import basis_gap
 from editverdict.inference.intervals import Estimate, seeds_interval, t_interval
 from editverdict.numerics.spectrum import sample_spectrum
-from editverdict.pipeline import base
+from editverdict.pipeline import paired
 from editverdict.pipeline.changes import Change, Reach, changes, hidden_after
 from editverdict.pipeline.edits import state_key
 from editverdict.pipeline.lengths import chain_length
@@ -62,7 +62,7 @@ def _by_chain(measured: Along, layers: Sequence[int], label: str, reading: str =
 
 
 def _width(trial: Trial, model_id: str) -> int:
-    return int(next(iter(base.subset(trial, model_id).states.values())).shape[1])
+    return int(next(iter(paired.subset(trial, model_id).states.values())).shape[1])
 
 
 def _flat(measured: Along) -> list[Change]:
@@ -145,7 +145,7 @@ def _shuffled(trial: Trial, lengths: Sequence[int], curves: Sequence[Sequence[fl
 
 def _growing(trial: Trial, case: Case, lengths: Sequence[int]) -> Estimate:
     """Trends of the base's own basis rotated by an angle that grows with T: one per seed."""
-    basis = base.subset(trial, case.model).bases[reach(trial, case).edited].basis
+    basis = paired.subset(trial, case.model).bases[reach(trial, case).edited].basis
     k = min(10, basis.shape[0] - 1)
 
     def cosine(t: int, seed: int) -> float:
@@ -275,7 +275,7 @@ def _gaps(
     trial: Trial, model_id: str, states: Sequence[State], at: Reach, what: str, first: int = 0
 ) -> tuple[list[dict[str, float]], list[str]]:
     """Per chain: the readings of :func:`_gap`, and their keys; several workers share the work."""
-    sub = base.subset(trial, model_id)
+    sub = paired.subset(trial, model_id)
     order = trial.offset(list(range(len(states))))
 
     def job(state: State, with_first: bool) -> Job:
@@ -300,7 +300,7 @@ def _gaps(
 
 def _gap(trial: Trial, model_id: str, state: State, at: Reach, draft: Draft, *, with_first: bool) -> None:
     """The last edit of a chain in the basis reached before it, against the base's; median over layers."""
-    sub = base.subset(trial, model_id)
+    sub = paired.subset(trial, model_id)
     wanted = [state[:-1], state, *((state[:0], state[:1]) if with_first else ())]
     before, after, *early = (hidden_after(trial, model_id, one, start=at.start) for one in wanted)
     readings: dict[str, list[float]] = {"median": [], "tail": [], "halved": []}

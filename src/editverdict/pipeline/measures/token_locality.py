@@ -25,15 +25,13 @@ from editverdict.pipeline.measures.answering import (
     AskedChains,
     begin,
     headroom,
-    less,
-    mean,
     primary_and_controls,
-    scores_in,
     scr_threshold,
     seeds_of,
 )
 from editverdict.pipeline.measures.in_force import not_asked, retrieval_in_force
 from editverdict.pipeline.measures.perturbation import method_of
+from editverdict.pipeline.measures.scores import less, mean, scores_in
 from editverdict.pipeline.trial import NotHere, Trial
 
 SETTINGS = ("single", "sequence")

@@ -8,7 +8,8 @@ from typing import Any
 
 from editverdict.data.records import EditRecord
 from editverdict.evaluation.dimensions import scores_of
-from editverdict.inference.intervals import LEVEL, Estimate, mean_of, standard_error, t_interval
+from editverdict.inference.intervals import LEVEL, Estimate, t_interval
+from editverdict.inference.standard_errors import mean_of, standard_error
 from editverdict.pipeline.answers import Answered, Asked, answers_before, ask, in_state
 from editverdict.pipeline.edit_times import TEXT_ALONE
 from editverdict.pipeline.edits import editor_of, steps

@@ -29,7 +29,8 @@ from editverdict.geometry.amplification import (
 )
 from editverdict.geometry.perturbation import relative_change
 from editverdict.geometry.spectrum import power_law
-from editverdict.inference.intervals import jackknife_bias, seeds_interval, t_interval
+from editverdict.inference.bias import jackknife_bias
+from editverdict.inference.intervals import seeds_interval, t_interval
 from editverdict.numerics.moments import BlockMoments
 from editverdict.numerics.random_matrices import standard_normal
 from editverdict.numerics.spectrum import Spectrum, sample_spectrum, spectrum_of

@@ -1,0 +1,5 @@
+"""``python -m editverdict.cli``."""
+
+from editverdict.cli import main
+
+main()
