@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 import torch
@@ -66,9 +67,15 @@ def _quietly(edit: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
+@functools.lru_cache(maxsize=8)
+def _points(_places: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Entry points of our group in the packages on these places of ``sys.path``: every package there is looked into."""
+    return tuple(entry_points(group=GROUP))
+
+
 def editor_names() -> list[str]:
     """Names of all editors, own and from other packages, sorted."""
-    for point in entry_points(group=GROUP):
+    for point in _points(tuple(sys.path)):
         try:
             register_editor(point.load())  # the same class again is no conflict; another one of that name is
         except (Exception, SystemExit) as error:  # a broken package must not take the others down

@@ -36,7 +36,9 @@ NOT_AN_EDITOR = 7
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test registers is forgotten."""
     monkeypatch.setattr(registry, "_EDITORS", dict(registry._EDITORS))
+    registry._points.cache_clear()
     yield
+    registry._points.cache_clear()
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, **points: str) -> None:
