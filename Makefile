@@ -12,13 +12,18 @@ EASYEDIT ?=
 EASYEDIT_COMMIT := 14cea8245f06715684592ab55184939b99d70784
 EASYEDIT_PYTHON ?= $(EASYEDIT_VENV)/bin/python
 
-.PHONY: verify test lint format bench bench-peers easyeditor-env methods-table artefacts clean
+.PHONY: verify test test-capability lint format bench bench-peers easyeditor-env methods-table artefacts clean
 
 verify: $(STAMP)
 	$(BIN)/editverdict verify --profile $(PROFILE) -n $(WORKERS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest suites/selftest -q -n 2 --dist load
+
+# The extra `capability` (lm-eval, for the paper's benchmarks), and its tests, which `make test` skips without it.
+test-capability: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev,capability]'
+	$(BIN)/python -m pytest suites/selftest/pipeline/test_capability.py -q -n 0
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -64,7 +64,9 @@ def _case(row: Row) -> str:
 
 
 def _claim(claim: ClaimVerdict, rows: Sequence[Row], tables: ClaimTables | None) -> list[str]:
-    own = [row for row in rows if row.claim == claim.claim]
+    # As planned: rows come in the order in which workers were done, which differs from run to run.
+    place = {case: number for number, case in enumerate(claim.cases)}
+    own = sorted((row for row in rows if row.claim == claim.claim), key=lambda row: place.get(row.case, len(place)))
     kind = "" if claim.kind == "claim" else f" ({claim.kind})"
     general = f" *{_line(claim.generality)}.*" if claim.generality else ""
     lines = [f"- `{claim.claim}`{kind}: {_line(claim.statement)}{general}"]

@@ -28,6 +28,17 @@ def test_every_case_has_its_reason(claims: list[ClaimVerdict], rows: list[Row], 
     assert len(re.findall(r"(?m)^  - .+: \*\*", text)) == len(own) > 0
 
 
+def test_cases_stand_as_planned_whoever_was_done_first(
+    claims: list[ClaimVerdict], rows: list[Row], manifest: dict[str, Any]
+) -> None:
+    more = [
+        *rows,
+        *(row.model_copy(update={"case": f"{row.case}-again", "model": f"{row.model}-again"}) for row in rows),
+    ]
+    planned = [c.model_copy(update={"cases": tuple(r.case for r in more if r.claim == c.claim)}) for c in claims]
+    assert findings_markdown(planned, more, manifest) == findings_markdown(planned, more[::-1], manifest)
+
+
 def test_what_it_stands_on_is_there_and_missing_is_not_made_up(
     claims: list[ClaimVerdict], rows: list[Row], manifest: dict[str, Any]
 ) -> None:
