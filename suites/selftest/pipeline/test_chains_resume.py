@@ -24,7 +24,7 @@ CARRYING = ["MEMIT", "AlphaEdit", "WISE", "GRACE", "MEND", "ROME"]
 BATCHED = ["MEMIT", "AlphaEdit", "MEND"]
 VALUE = {"value": {"steps": 8}}
 SHORTER = {"ROME": VALUE, "MEMIT": VALUE, "AlphaEdit": VALUE, "WISE": {"steps": 10}, "GRACE": {"steps": 12}}
-"""Steps of descent per edit: fewer than the methods take, since it is the bits of a chain that count, not its success."""
+"""Steps of descent per edit, fewer than the methods take: it is the bits of a chain that count, not its success."""
 
 
 @pytest.fixture(scope="module")
