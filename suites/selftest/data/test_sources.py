@@ -100,7 +100,8 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
 CLIENT = """
 import sys
 from editverdict.data import DataError, DataNotHereError, load_dataset
-from editverdict.schema.specs import DatasetSpec, HubFiles
+from editverdict.schema.sources import HubFiles
+from editverdict.schema.specs import DatasetSpec
 source = HubFiles(repo="someone/edits", revision="v1", files=tuple(sys.argv[1:]))
 try:
     loaded = load_dataset(DatasetSpec(id="hub", format="jsonl", source=source))
