@@ -24,6 +24,7 @@ from editverdict.editors.base import EditError, Hyperparameters, State
 from editverdict.editors.deltas import installed, touched
 from editverdict.editors.packed import Rows, Sentences, Suffixes, padded, sentences_of
 from editverdict.editors.places import Place, Site, site_at
+from editverdict.models.memory import give_back
 from editverdict.models.sources import LoadedModel
 
 
@@ -180,6 +181,7 @@ def optimise_values(
         chosen = slice(start, start + TOGETHER)
         own = [()] * len(edits[chosen]) if states is None else states[chosen]
         found += _optimise(loaded, edits[chosen], layer, templates, settings, place, own)
+        give_back()  # what backward passes kept would otherwise count beside the covariances of the update
     return found
 
 

@@ -31,9 +31,9 @@ _LARGE = 2048
 _COLUMNS = 512
 """Columns of a basis looked at together, so that no second d x d matrix is made."""
 
-SPECTRUM_SQUARES = 5
-"""Most d x d float64 matrices that :func:`spectrum_of` holds at a time: half a one of moments, the scatter matrix, its
-eigenvectors, and twice that as LAPACK's workspace (divide and conquer)."""
+SPECTRUM_SQUARES = 4
+"""Most d x d float64 matrices that :func:`spectrum_of` holds at a time: half a one of moments, the scatter matrix, in
+whose place its eigenvectors come, and twice that as LAPACK's workspace (divide and conquer)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +136,17 @@ def _require_two(n: int) -> None:
         raise ValueError(f"a spectrum centred over samples needs at least 2 samples, found {n}")
 
 
+def _eigh_in_place(square: Tensor) -> tuple[Tensor, Tensor]:
+    """``torch.linalg.eigh`` of a symmetric matrix, bit for bit; the eigenvectors take its memory.
+
+    LAPACK works by column and in place. The transpose of a symmetric matrix by row is the matrix by column, so that
+    torch has nothing to copy.
+    """
+    values, vectors = square.new_empty(square.shape[0]), square.mT
+    torch.linalg.eigh(vectors, out=(values, vectors))
+    return values, vectors
+
+
 def spectrum_of(moments: Moments, *, activation_dtype: torch.dtype = torch.float32) -> Spectrum:
     """Diagonalise streamed moments.
 
@@ -158,7 +169,7 @@ def spectrum_of(moments: Moments, *, activation_dtype: torch.dtype = torch.float
         On fewer than two samples.
     """
     _require_two(moments.n)
-    values, vectors = torch.linalg.eigh(moments.scatter())
+    values, vectors = _eigh_in_place(moments.scatter())
     sigma = values.flip(0).clamp_min(0.0).sqrt()
     arithmetic = MOMENTS_RESOLUTION * float(sigma[0])
     return _assemble(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +14,7 @@ import torch
 
 from editverdict.data.records import EditRecord
 from editverdict.editors.base import Compute, Step, Values
+from editverdict.models.memory import give_back
 
 SAMPLE_EVERY = 0.01
 """Seconds between two looks at the memory."""
@@ -122,13 +121,6 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
         stop.set()
         watcher.join()
         look()
-
-
-def give_back() -> None:
-    """Return free memory of the process to the system, where the C library can (glibc)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
 
 
 @contextmanager

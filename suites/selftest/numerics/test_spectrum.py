@@ -183,3 +183,14 @@ def test_signs_and_floors_do_not_depend_on_how_many_columns_are_looked_at(monkey
     torch.testing.assert_close(parts.floor, whole.floor, rtol=1e-14, atol=0)
     peak = whole.basis.gather(0, whole.basis.abs().argmax(dim=0, keepdim=True))
     assert bool((peak > 0).all())
+
+
+@pytest.mark.parametrize("d", [1, 5, 64, 300])
+def test_decomposing_in_place_gives_the_same_bits(d: int) -> None:
+    x = torch.randn(3 * d, d, dtype=torch.float64, generator=torch.Generator().manual_seed(d))
+    moments = Moments(d)
+    moments.update(x)
+    values, vectors = torch.linalg.eigh(moments.scatter())
+    found = spectrum_of(moments)
+    assert torch.equal(found.sigma, values.flip(0).clamp_min(0.0).sqrt())
+    assert torch.equal(found.basis.abs(), vectors.flip(1).abs())
