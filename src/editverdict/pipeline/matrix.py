@@ -15,7 +15,7 @@ def planned_claims(library: SpecLibrary, profile: ProfileSpec) -> list[ClaimSpec
     """Claims of the profile, sorted by id, with the checks that they require; never a survey, which is data only."""
     testable = {name: claim for name, claim in library.claims.items() if claim.kind != "survey"}
     if profile.claims == "all":
-        left_out = {*profile.left_out}
+        left_out = {*profile.claims_elsewhere}
         return [claim for name, claim in testable.items() if name not in left_out]
     wanted = set(profile.claims)
     for name in profile.claims:

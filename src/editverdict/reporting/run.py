@@ -52,6 +52,10 @@ def methods_elsewhere(manifest: Mapping[str, Any]) -> str:
     ]
     if claims := manifest.get("claims_left_out"):
         said.append(f"Claims left to profiles with more time: {', '.join(claims)}.")
+    said += [
+        f"{claim} is on trial here for {', '.join(methods)} alone."
+        for claim, methods in (manifest.get("claims_in_part") or {}).items()
+    ]
     return " ".join(said)
 
 

@@ -59,7 +59,7 @@ class ProfileSpec(Spec):
     """Models that answer by a protocol of their own, e.g. reasoning models with their thinking part and length."""
     claims: tuple[Identifier, ...] | Literal["all"] = "all"
     left_out: tuple[Identifier, ...] = ()
-    """With ``claims: all``: claims that are left to profiles with more time."""
+    """With ``claims: all``: claims that are left to profiles with more time, but for what ``methods_for`` takes back."""
     seed: int = 0
     sizes: Sizes
     positions: Literal["all_tokens", "last_token", "mean_token"] = "all_tokens"
@@ -68,7 +68,8 @@ class ProfileSpec(Spec):
     """Memory that second moments of hidden states may take while they are collected; what does not fit goes to disk,
     then into further passes. The numbers do not depend on it."""
     methods_for: dict[MethodId, tuple[Identifier, ...]] = {}
-    """Methods beyond ``methods``, each on trial for the named claims only: what the profile's time allows of them."""
+    """What the profile's time allows of more methods, or of claims in ``left_out``: method -> claims that it is on trial
+    for, besides those that all ``methods`` are."""
     chains_from: Literal["drawn", "first"] = "drawn"
     """``drawn``: chains of records drawn by seed and id; ``first``: consecutive records from the beginning of the data,
     as appendix C.1 of the paper has them. There the long chain goes on over the records of the other chains."""
@@ -91,21 +92,41 @@ class ProfileSpec(Spec):
 
     @model_validator(mode="after")
     def _methods_are_named_once(self) -> ProfileSpec:
-        if both := [name for name in self.methods_for if name in self.methods]:
-            raise ValueError(
-                f"methods_for of profile '{self.id}' names {', '.join(both)}, which stands under methods, too, and is "
-                "so on trial for every claim; expected each method in one of the two"
-            )
+        for name in (name for name in self.methods_for if name in self.methods):
+            if twice := [claim for claim in self.methods_for[name] if claim not in self._left_out]:
+                raise ValueError(
+                    f"methods_for of profile '{self.id}' names {name} for {', '.join(twice)}; {name} stands under "
+                    "methods, too, and is so on trial for every claim that is not in left_out; expected it in one of "
+                    "the two"
+                )
         return self
+
+    @property
+    def _left_out(self) -> tuple[str, ...]:
+        """Claims that no method is on trial for unless ``methods_for`` names it."""
+        return self.left_out if self.claims == "all" else ()
+
+    @property
+    def claims_elsewhere(self) -> tuple[str, ...]:
+        """Claims that are left to other profiles altogether."""
+        here = {claim for claims in self.methods_for.values() for claim in claims}
+        return tuple(claim for claim in self._left_out if claim not in here)
+
+    @property
+    def claims_in_part(self) -> dict[str, tuple[str, ...]]:
+        """Claims that are left to other profiles but for these methods."""
+        elsewhere = self.claims_elsewhere
+        return {claim: self.methods_of(claim) for claim in self._left_out if claim not in elsewhere}
 
     def methods_of(self, claim_id: str) -> tuple[str, ...]:
         """The methods on trial for a claim, in the order of the profile."""
-        return (*self.methods, *(name for name, claims in self.methods_for.items() if claim_id in claims))
+        everywhere = () if claim_id in self._left_out else self.methods
+        return (*everywhere, *(name for name, claims in self.methods_for.items() if claim_id in claims))
 
     @property
     def all_methods(self) -> tuple[str, ...]:
         """Every method that is on trial for some claim."""
-        return (*self.methods, *self.methods_for)
+        return tuple(dict.fromkeys((*self.methods, *self.methods_for)))
 
     def protocol_of(self, model_id: str) -> AnswerProtocol:
         """The protocol by which a model answers: its own, or the profile's."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from editverdict.pipeline.matrix import cases_of
+from editverdict.pipeline.matrix import cases_of, planned_claims
 from editverdict.pipeline.runs import methods_elsewhere
 from editverdict.pipeline.setup import load_library
 from editverdict.schema.errors import SpecError
@@ -60,8 +60,25 @@ def test_a_method_for_some_claims_has_cases_of_those_alone() -> None:
 
 def test_a_method_stands_in_one_of_the_two_lists() -> None:
     twice = {**LIBRARY.profiles["laptop"].model_dump(), "methods_for": {"ROME": ("smallpert-norm",)}}
-    with pytest.raises(ValidationError, match="names ROME, which stands under methods, too"):
+    with pytest.raises(ValidationError, match="names ROME for smallpert-norm; ROME stands under methods, too"):
         ProfileSpec.model_validate(twice)
+
+
+def test_a_claim_that_is_left_out_comes_back_for_the_methods_that_are_named() -> None:
+    laptop, claim = LIBRARY.profiles["laptop"], LIBRARY.claims["rq4-edit-time-order"]
+    profile = laptop.model_copy(
+        update={"methods": ("ROME", "MEMIT"), "left_out": (claim.id,), "methods_for": {"ROME": (claim.id,)}}
+    )
+    assert ProfileSpec.model_validate(profile.model_dump()) == profile
+    assert [case.method for case in cases_of(LIBRARY, profile, claim)] == ["ROME"]
+    assert claim in planned_claims(LIBRARY, profile) and profile.claims_elsewhere == ()
+    assert profile.all_methods == ("ROME", "MEMIT")
+    assert profile.claims_in_part == {claim.id: ("ROME",)}
+    nowhere = profile.model_copy(update={"methods_for": {}})
+    assert claim not in planned_claims(LIBRARY, nowhere) and nowhere.claims_elsewhere == (claim.id,)
+    # Asked for by name, it is on trial for every method.
+    asked = nowhere.model_copy(update={"claims": (claim.id,)})
+    assert [case.method for case in cases_of(LIBRARY, asked, claim)] == ["ROME", "MEMIT"]
 
 
 def test_an_unknown_claim_of_a_method_is_found_with_its_place(tmp_path: Path) -> None:

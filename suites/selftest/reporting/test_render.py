@@ -267,12 +267,13 @@ def test_terminal_table_fits_and_says_it_all(
 
 
 def test_methods_that_another_profile_has_are_named(claims: list[ClaimVerdict], rows: list[Row], run_dir: Path) -> None:
-    left_out = {"methods_elsewhere": {"overnight": ["MEMIT", "WISE"]}}
+    left_out = {"methods_elsewhere": {"overnight": ["MEMIT", "WISE"]}, "claims_in_part": {"rq4-order": ["ROME"]}}
     said = "Not on trial here: MEMIT, WISE. Profile overnight has the time that they take."
     assert said in rendered(run_report(claims, rows, left_out), 120)
     assert "Not on trial here" not in rendered(run_report(claims, rows, {"methods_elsewhere": {}}), 120)
     run = load_run(run_dir)
-    assert said in summary_html(replace(run, manifest=left_out))
+    page = summary_html(replace(run, manifest=left_out))
+    assert said in page and "rq4-order is on trial here for ROME alone." in page
     assert "Not on trial here" not in summary_html(run)
 
 
