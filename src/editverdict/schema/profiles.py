@@ -59,7 +59,7 @@ class ProfileSpec(Spec):
     """Models that answer by a protocol of their own, e.g. reasoning models with their thinking part and length."""
     claims: tuple[Identifier, ...] | Literal["all"] = "all"
     left_out: tuple[Identifier, ...] = ()
-    """With ``claims: all``: claims that are left to profiles with more time, but for what ``methods_for`` takes back."""
+    """With ``claims: all``: claims left to profiles with more time, but for what ``methods_for`` takes back."""
     seed: int = 0
     sizes: Sizes
     positions: Literal["all_tokens", "last_token", "mean_token"] = "all_tokens"
@@ -68,7 +68,7 @@ class ProfileSpec(Spec):
     """Memory that second moments of hidden states may take while they are collected; what does not fit goes to disk,
     then into further passes. The numbers do not depend on it."""
     methods_for: dict[MethodId, tuple[Identifier, ...]] = {}
-    """What the profile's time allows of more methods, or of claims in ``left_out``: method -> claims that it is on trial
+    """What time allows of more methods, or of claims in ``left_out``: method -> claims that it is on trial
     for, besides those that all ``methods`` are."""
     chains_from: Literal["drawn", "first"] = "drawn"
     """``drawn``: chains of records drawn by seed and id; ``first``: consecutive records from the beginning of the data,
