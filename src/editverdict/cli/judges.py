@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -68,24 +69,33 @@ def _judge_answers(
     options = Options(profile=profiles.pop(), judge=by, store=store, specs=tuple(specs or ()), data=tuple(data or ()))
     trial = make_trial(options, bundle.root() / "specs")
     trial.report = lambda line: say(line, to=errors)
-    before = trial.library.profiles[options.profile].judge
+    told = _manifest(file.parent)
+    before = told.get("judge") or trial.library.profiles[options.profile].judge  # a run may have had another (--judge)
+    if before not in trial.library.judges:
+        raise UsageError(f"{file.parent / 'manifest.json'}: the run's own judge '{before}' is none of specs/judges")
     goal = out or file.parent / f"judged-by-{by}.jsonl"
     found = rejudge_answers(trial, rows, before, by, goal)
     same, kappa = found["agreement"]["same"], found["agreement"]["kappa"]
     say(f"{found['answers']} answers ({found['distinct']} distinct) judged by {by}: {found['cost']}")
     say(f"the same verdict as {before}: {same['count']} of {same['total']}; kappa {kappa['value']} {kappa['interval']}")
     say(f"answers: {goal}")
-    _compare_by(trial, file.parent, rows, by, goal.parent)
+    methods = told.get("methods") or trial.profile.all_methods  # likewise (--methods)
+    _compare_by(trial, file.parent, rows, by, goal.parent, methods)
 
 
-def _compare_by(trial: Trial, run_dir: Path, rows: list[Row], by: str, folder: Path) -> None:
+def _manifest(run_dir: Path) -> dict[str, Any]:
+    """What a run folder says of its run; nothing where it says nothing."""
+    path = run_dir / "manifest.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def _compare_by(trial: Trial, run_dir: Path, rows: list[Row], by: str, folder: Path, methods: Sequence[str]) -> None:
     """The run's methods against each other by that judge, beside its answers; numbers of another never enter."""
     from editverdict.pipeline.rejudged_contests import contests_by, write_contests_by
     from editverdict.reporting.contests import contests_csv
 
-    manifest = run_dir / "manifest.json"  # a run may have had other methods than its profile (--methods)
-    told = json.loads(manifest.read_text(encoding="utf-8")).get("methods") if manifest.is_file() else None
-    made = contests_by(trial, run_dir, rows, by, told or trial.profile.all_methods)
+    made = contests_by(trial, run_dir, rows, by, methods)
     goal = folder / f"comparisons-by-{by}.json"
     for why in made.left_out:
         say(f"not compared: {why}", "yellow")

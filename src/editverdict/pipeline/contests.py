@@ -66,11 +66,16 @@ def refresh_contests(run_dir: Path, rows: Sequence[Row], methods: Iterable[str] 
         target.unlink(missing_ok=True)
         return []
     made = contests_of(files, rows, tuple(methods))
-    text = json.dumps(
-        {"version": VERSION, "of": key, "tables": [one.model_dump(mode="json") for one in made]}, indent=1
+    tables = [one.model_dump(mode="json") for one in made]
+    write_whole(
+        target, json.dumps({"version": VERSION, "of": key, "facts": facts_key(files), "tables": tables}, indent=1)
     )
-    write_whole(target, text)
     return made
+
+
+def facts_key(files: Sequence[Path]) -> str:
+    """What cases have kept of their facts, as a hash: tables by another judge belong to the same facts or are stale."""
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
 
 
 def _key(files: Sequence[Path], rows: Sequence[Row], methods: Iterable[str]) -> str:

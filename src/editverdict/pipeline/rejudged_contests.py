@@ -18,7 +18,7 @@ from editverdict.evaluation.judging import Item
 from editverdict.inference.contests import Contest, words
 from editverdict.inference.rows import Row
 from editverdict.pipeline.comparing import facts_kept, question_name
-from editverdict.pipeline.contests import FOLDER, VERSION, read_facts, tables_of, write_whole
+from editverdict.pipeline.contests import FOLDER, VERSION, facts_key, read_facts, tables_of, write_whole
 from editverdict.pipeline.judging import judge_of, judged
 from editverdict.pipeline.rejudging import Key, accepted_answers, answers_at
 from editverdict.pipeline.trial import Trial
@@ -47,6 +47,8 @@ class RejudgedContests:
     tables: list[Contest]
     left_out: list[str]
     """States that could not be judged again, each with its reason; they stand below every table, too."""
+    facts: str
+    """Key of the facts that they were made of."""
 
 
 def contests_by(
@@ -67,7 +69,8 @@ def contests_by(
     methods
         The methods of the run, in their order; those without facts are named with the reason.
     """
-    cases, left_out = read_facts(sorted((run_dir / FOLDER).glob("*.json")), rows)
+    files = sorted((run_dir / FOLDER).glob("*.json"))
+    cases, left_out = read_facts(files, rows)
     reader = _Reader(trial)
     found: list[tuple[Mapping[str, Any], list[_Stored]]] = []
     for case in cases:
@@ -79,7 +82,7 @@ def contests_by(
                 left_out.append(f"{kept['method']}, {words(kept['schedule'])} ({case['case']}): {why}")
         found.append((case, states))
     again = _judged(trial, found, judge_id)
-    return RejudgedContests(tables_of(again, rows, methods, left_out), left_out)
+    return RejudgedContests(tables_of(again, rows, methods, left_out), left_out, facts_key(files))
 
 
 def write_contests_by(trial: Trial, made: RejudgedContests, judge_id: str, path: Path) -> None:
@@ -87,6 +90,7 @@ def write_contests_by(trial: Trial, made: RejudgedContests, judge_id: str, path:
     record = {
         "version": VERSION,
         "judge": {"name": judge_id, "id": judge_of(trial, judge_id).id},
+        "facts": made.facts,
         "tables": [one.model_dump(mode="json") for one in made.tables],
         "left_out": made.left_out,
     }

@@ -15,21 +15,43 @@ from editverdict.reporting.markup import Html, anchor, code, fold, join, small, 
 
 TITLE = "Methods against each other"
 FILE = "comparisons.json"
+BY_ANOTHER = "comparisons-by-*.json"
+"""What ``editverdict judge RUN --answers --judge NAME`` leaves in a run folder."""
 _SHOWN = 40
 """Lines that a page shows before it folds the others."""
 _HEADS = ("edits", "score", "methods", "scores", "difference", "over chains", "p (Holm)", "McNemar", "facts", "differ")
 
 
-def read_contests(run_dir: Path) -> tuple[tuple[Contest, ...], list[str]]:
-    """The tables of a run folder, and a note instead where they cannot be read; none if there is no file."""
-    path = run_dir / FILE
+def read_contests(run_dir: Path) -> tuple[tuple[Contest, ...], tuple[Contest, ...], list[str]]:
+    """The tables of a run folder, those by other judges, and notes instead of what cannot be read or is stale.
+
+    Every table says by its id whose verdicts are in it.
+    """
+    others: list[Contest] = []
+    own, facts, notes = _read(run_dir / FILE, "run `editverdict report` again")
+    for path in sorted(run_dir.glob(BY_ANOTHER)):
+        again = f"run `editverdict judge --answers --judge {path.stem.removeprefix('comparisons-by-')}` again"
+        found, theirs, unread = _read(path, again)
+        notes += unread
+        if facts and theirs and facts != theirs:
+            notes.append(f"{path.name} is of other facts than this run's and is left out; {again}.")
+            continue
+        others += found
+    return tuple(own), tuple(others), notes
+
+
+def _read(path: Path, remedy: str) -> tuple[list[Contest], str | None, list[str]]:
+    """Tables of a file, key of the facts that they are of, notes; nothing of a file that is not there."""
     if not path.is_file():
-        return (), []
+        return [], None, []
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["tables"]
-        return tuple(Contest.model_validate(one) for one in found), []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return (), [f"{FILE} cannot be read and is left out: {type(error).__name__}; run `editverdict report` again."]
+        found = json.loads(path.read_text(encoding="utf-8"))
+        by = found.get("judge")
+        remark = [f"By judge {by['name']}, not the run's own"] if by else []
+        tables = [Contest.model_validate(one) for one in found["tables"]]
+        return [one.model_copy(update={"remarks": (*remark, *one.remarks)}) for one in tables], found.get("facts"), []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return [], None, [f"{path.name} cannot be read and is left out: {type(error).__name__}; {remedy}."]
 
 
 def lead(one: Contest) -> str:

@@ -146,7 +146,9 @@ def write_exports(run_dir: Path) -> list[Path]:
         "claims.csv": claims_csv(run.claims),
         "cases.csv": cases_csv(run.rows),
         "claims.tex": claims_latex(run.claims, run.rows),
-        "findings.md": findings_markdown(run.claims, run.rows, run.manifest, run.ledger, run.contests),
+        "findings.md": findings_markdown(
+            run.claims, run.rows, run.manifest, run.ledger, (*run.contests, *run.contests_by)
+        ),
     }
     if run.contests:
         contents["comparisons.csv"] = contests_csv(run.contests)

@@ -122,7 +122,7 @@ def findings_markdown(
     ledger
         What the rules over the paper's tables found.
     contests
-        The run's methods against each other.
+        The run's methods against each other, by its own judge and by others.
 
     Returns
     -------

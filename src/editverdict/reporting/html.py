@@ -95,7 +95,7 @@ def _top(run: Run) -> Html:
     if (run.path / PAPER_TABLES).is_file():
         link = tag("a", "The paper's tables and figures beside this run", href=PAPER_TABLES)
         parts.append(tag("p", link))
-    if run.contests:
+    if run.contests or run.contests_by:
         parts.append(tag("p", tag("a", METHODS, href=f"#{anchor('part', 'methods')}")))
     if run.ledger:
         link = tag("a", TITLE, href=f"#{anchor('part', 'ledger')}")
@@ -241,7 +241,7 @@ def summary_html(run: Run) -> str:
     main = [
         *(_claims_table(run, kind) for kind in dict.fromkeys([*_KINDS, *(c.kind for c in run.claims)])),
         _surveys(run),
-        contests_html(run.contests),
+        contests_html((*run.contests, *run.contests_by)),
         ledger_html(run.ledger),
         _how_to_read(),
         tag("h2", "The cases"),

@@ -38,6 +38,8 @@ class Run:
     """What the rules over the paper's tables found; none if the session held none."""
     contests: tuple[Contest, ...] = field(default=())
     """The run's methods against each other; none if its cases kept no facts."""
+    contests_by: tuple[Contest, ...] = field(default=())
+    """The same by other judges than the run's own, where its answers were judged again."""
 
     def cases_of(self, claim: str) -> list[Row]:
         """The rows of one claim, in the order in which they were written."""
@@ -177,8 +179,8 @@ def load_run(run_dir: Path) -> Run:
         raise RunFolderError(f"{run_dir / 'manifest.json'}: expected an object, found {type(manifest).__name__}.")
     claims = _read_claims(run_dir / "claims.json", rows)
     ledger, torn = _read_ledger(run_dir / FILE)
-    contests, unread = read_contests(run_dir)
-    return Run(run_dir, tuple(rows), tuple(claims), manifest, (*notes, *torn, *unread), ledger, contests)
+    contests, others, unread = read_contests(run_dir)
+    return Run(run_dir, tuple(rows), tuple(claims), manifest, (*notes, *torn, *unread), ledger, contests, others)
 
 
 def _read_ledger(path: Path) -> tuple[tuple[CaseRecord, ...], list[str]]:

@@ -283,6 +283,7 @@ def test_methods_are_compared_by_another_judge_beside_the_runs_own(
         lines = list(csv.DictReader(stream))
     assert len(lines) == len(table["lines"]) and {line["score_id"] for line in lines} == {table["score_id"]}
     assert (run / "comparisons.json").read_bytes() == own, "the run's own table is its own judge's"
+    assert made["facts"] == json.loads(own)["facts"]
     judged = [json.loads(line) for line in (run / "judged-by-served.jsonl").read_text().splitlines()]
     distinct = {(one["prompt"], tuple(one["accepted"]), one["answer"]) for one in judged}
     assert endpoint.stats()["requests"] == len(distinct), "the comparisons ask nothing again"
@@ -296,6 +297,19 @@ def test_by_the_runs_own_judge_the_tables_are_the_runs(
     assert done.code == 0, done.err
     made = json.loads((run / "comparisons-by-lexical.json").read_text())
     assert made["tables"] == json.loads((run / "comparisons.json").read_text())["tables"] and made["left_out"] == []
+
+
+def test_the_runs_own_judge_is_the_one_that_it_had(
+    cli: Callable[..., Done], tmp_path: Path, contest_run: tuple[Path, dict[str, list[str]]]
+) -> None:
+    run, _ = contest_run
+    judge = ("judge", run, "--answers", "--judge", "lexical", "--store", tmp_path / "store")
+    (run / "manifest.json").write_text(json.dumps({"judge": "lexical-contains"}))
+    done = cli(*judge)
+    assert done.code == 0 and "the same verdict as lexical-contains: " in done.out, done.err
+    (run / "manifest.json").write_text(json.dumps({"judge": "somebody"}))
+    done = cli(*judge)
+    assert done.code == 2 and "the run's own judge 'somebody' is none of specs/judges" in done.err
 
 
 def test_what_cannot_be_judged_again_is_left_out_by_name(

@@ -62,6 +62,36 @@ def test_a_run_without_facts_has_no_table_and_a_torn_one_a_note(run_dir: Path) -
     assert any(FILE in note for note in load_run(run_dir).notes) and load_run(run_dir).contests == ()
 
 
+def by_another_judge(run_dir: Path, facts: str) -> None:
+    table = made().model_dump(mode="json") | {"score_id": "p/other"}
+    record = {"judge": {"name": "other", "id": "j2"}, "facts": facts, "tables": [table]}
+    (run_dir / "comparisons-by-other.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def test_tables_by_another_judge_stand_behind_the_runs_own_and_in_no_file_with_them(with_contests: Path) -> None:
+    own = json.loads((with_contests / FILE).read_text())
+    (with_contests / FILE).write_text(json.dumps(own | {"facts": "f"}), encoding="utf-8")
+    by_another_judge(with_contests, "f")
+    page = write_summary(with_contests).read_text(encoding="utf-8")
+    assert page.index("protocol and judge p/j") < page.index("protocol and judge p/other")
+    assert page.count("By judge other, not the run&#x27;s own.") == 1
+    write_exports(with_contests)
+    assert "protocol and judge p/other." in (with_contests / "findings.md").read_text(encoding="utf-8")
+    assert "p/other" not in (with_contests / "comparisons.csv").read_text(encoding="utf-8")
+
+
+def test_tables_by_another_judge_of_other_facts_are_left_out_with_a_note(with_contests: Path) -> None:
+    own = json.loads((with_contests / FILE).read_text())
+    (with_contests / FILE).write_text(json.dumps(own | {"facts": "f"}), encoding="utf-8")
+    by_another_judge(with_contests, "older")
+    run = load_run(with_contests)
+    assert len(run.contests) == 1 and run.contests_by == ()
+    (note,) = (note for note in run.notes if "comparisons-by-other.json" in note)
+    assert "of other facts than this run's" in note and "--judge other" in note
+    (with_contests / "comparisons-by-other.json").write_text("[]", encoding="utf-8")
+    assert any("comparisons-by-other.json cannot be read" in note for note in load_run(with_contests).notes)
+
+
 def test_absent_numbers_are_empty_in_the_csv() -> None:
     one = made()
     line = one.lines[0].model_copy(update={"interval": None, "p_mcnemar": None, "only_first": None})
