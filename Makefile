@@ -20,10 +20,11 @@ verify: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest suites/selftest -q -n 2 --dist load
 
-# The extra `capability` (lm-eval, for the paper's benchmarks), and its tests, which `make test` skips without it.
+# Installs the extra `capability` (lm-eval, for the paper's benchmarks) and runs the tests that need it, which `make test`
+# skips where it is not installed.
 test-capability: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev,capability]'
-	$(BIN)/python -m pytest suites/selftest/pipeline/test_capability.py -q -n 0
+	$(BIN)/python -m pytest suites/selftest/pipeline/test_lm_eval.py -q -n 0
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

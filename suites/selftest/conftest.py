@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +14,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from editverdict.cli import main
 from editverdict.models.fingerprint import hash_weights
 from editverdict.models.sites import Sites
 from editverdict.models.sources import LoadedModel, ModelIdentity, load_model
@@ -38,6 +41,15 @@ SENTENCES = [
     "Seven ships sailed from Lisbon to Goa; three of them came back.",
     "It is known that a river flows into the sea. Therefore, water is a liquid.",
 ]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
 
 
 def absent(reason: str) -> NoReturn:
@@ -113,3 +125,21 @@ def smollm() -> Iterator[LoadedModel]:
     yield loaded
     torch.set_num_threads(threads)
     assert hash_weights(loaded.model) == loaded.identity.weights, "a test left the default model changed"
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run ``editverdict`` in a folder of its own, within this process; an exception that gets out fails the test."""
+
+    def run(*words: str | Path) -> Done:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["editverdict", *map(str, words)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        assert isinstance(code, int)
+        return Done(code, *capsys.readouterr())
+
+    return run

@@ -6,14 +6,13 @@ import dataclasses
 import importlib.util
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from editverdict.data.capability import items_of
 from editverdict.editors.base import Plain
 from editverdict.evaluation.capability import retained, suite_score
 from editverdict.inference.rows import Row
@@ -22,81 +21,21 @@ from editverdict.pipeline import capability, harness
 from editverdict.pipeline.capability import InForce, own_scores, protocol_id, scored, suite_items, suite_of
 from editverdict.pipeline.cases import judge_case
 from editverdict.pipeline.edits import steps
-from editverdict.pipeline.matrix import matrix
 from editverdict.pipeline.measurement import Case
-from editverdict.pipeline.setup import Options, load_library, make_trial
-from editverdict.pipeline.trial import NotHere, Trial
+from editverdict.pipeline.setup import load_library
+from editverdict.pipeline.trial import Trial
 from editverdict.reporting.evidence import Evidence
 from editverdict.schema import SpecError
-from editverdict.schema.capabilities import CapabilitySpec, CapabilityTask
 from editverdict.store import Store
+from suites.selftest.pipeline.capable import MODEL, TEN, able, judged, through_the_harness
 from suites.selftest.pipeline.sessions import ROOT
 
-MODEL = "rehearsal-llama"
-TEN, BROADER = "rq2-capability-10edits", "rq2-broader-tasks"
-SPECS = """
-capabilities:
-  - id: mine
-    describes: what the toy says
-    tasks:
-      - {{id: first, describes: d, source: {{kind: file, path: "{first}"}}, chance: 0.25}}
-      - {{id: second, describes: d, source: {{kind: file, path: "{second}"}}, chance: 0.25}}
-profiles:
-  - id: able
-    describes: a toy that has something to lose
-    models: [rehearsal-llama]
-    methods: [ROME, MEND]
-    datasets: [worldfacts]
-    corpus: wordnet-glosses
-    encoder: minilm
-    judge: lexical
-    protocol: {{id: completion-4, max_new_tokens: 4}}
-    capabilities: {{reasoning: mine, broader: small-broader}}
-    sizes: {{single_edits: 3, chains: 6, chain_length: 3, long_chain: 4, base_texts: 120, base_tokens: 1920,
-            norm_tokens: 480, angle_tokens: 480, text_blocks: 20, random_seeds: 20}}
-"""
-
-
-def generated(name: str, items: int, chance: float | None = 0.25) -> CapabilityTask:
-    source = {"kind": "generated", "generator": name}
-    metric = "accuracy" if chance else "log-probability"
-    fields = {"id": name, "describes": "d", "source": source, "items": items, "chance": chance, "metric": metric}
-    return CapabilityTask.model_validate(fields)
-
-
-def as_the_toy_says(trial: Trial, name: str, path: Path, count: int) -> None:
-    """Items whose right choice is the toy's own, but for every eighth."""
-    items = items_of(generated(name, count), [])
-    found = capability.scored_choices(
-        trial.model(MODEL).model, trial.model(MODEL).tokenizer, [(item.prompt, item.choices) for item in items]
-    )
-    lines = []
-    for n, (item, one) in enumerate(zip(items, found, strict=True)):
-        said = max(range(4), key=lambda i: one.logprobs[i])
-        lines.append(item.model_copy(update={"answer": (said + (n % 8 == 0)) % 4}).model_dump_json())
-    path.write_text("\n".join(lines))
+BROADER = "rq2-broader-tasks"
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory, common: Path) -> Iterator[Trial]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("capability")
-    plain = make_trial(Options(profile="smoke"), ROOT / "specs")
-    as_the_toy_says(plain, "copying", folder / "first.jsonl", 80)
-    as_the_toy_says(plain, "retrieval", folder / "second.jsonl", 60)
-    specs = folder / "specs"
-    specs.mkdir()
-    (specs / "mine.yaml").write_text(SPECS.format(first=folder / "first.jsonl", second=folder / "second.jsonl"))
-    yield make_trial(Options(profile="able", specs=(specs,), store=common / "capability-store"), ROOT / "specs")
-    torch.set_num_threads(threads)
-
-
-def judged(trial: Trial, claim: str, method: str = "ROME") -> tuple[Row, list[dict[str, Any]]]:
-    cases = [case for case in matrix(trial.library, trial.profile) if case.claim.id == claim and case.method == method]
-    made = judge_case(trial, cases[0])
-    assert made.row.traceback is None, made.row.traceback
-    return made.row, made.pictures
+    yield from able(tmp_path_factory.mktemp("capability"), common / "capability-store")
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +118,15 @@ def test_a_profile_without_a_suite_is_not_run(own: Trial) -> None:
     profile = own.profile.model_copy(update={"capabilities": {}})
     row, _ = judged(dataclasses.replace(own, profile=profile), TEN)
     assert row.verdict == "not_run" and "names no suite of tasks" in row.reason
+
+
+def test_without_lm_eval_a_case_says_what_to_install(own: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(harness.importlib.util, "find_spec", lambda name: None if name == "lm_eval" else real(name))
+    suite = through_the_harness(suite_of(own, "reasoning"))
+    library = dataclasses.replace(own.library, capabilities={**own.library.capabilities, "mine": suite})
+    row, _ = judged(dataclasses.replace(own, library=library), TEN)
+    assert row.verdict == "not_run" and "pip install 'editverdict[capability]'" in row.reason
 
 
 # --------------------------------------------------------------------------- states and the store
@@ -310,93 +258,3 @@ def test_profiles_name_suites_that_exist(tmp_path: Path) -> None:
     (tmp_path / "smoke.yaml").write_text(profile)
     with pytest.raises(SpecError, match="unknown suite of capability tasks 'small-broadr'"):
         load_library([ROOT / "specs", tmp_path])
-
-
-# --------------------------------------------------------------------------- lm-eval
-def through_the_harness(suite: CapabilitySpec) -> CapabilitySpec:
-    tasks = tuple(task for task in suite.tasks if task.metric == "accuracy")
-    return suite.model_copy(update={"id": f"{suite.id}-lm-eval", "runner": "lm-eval", "tasks": tasks})
-
-
-def test_without_lm_eval_a_case_says_what_to_install(own: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = importlib.util.find_spec
-    monkeypatch.setattr(harness.importlib.util, "find_spec", lambda name: None if name == "lm_eval" else real(name))
-    suite = through_the_harness(suite_of(own, "reasoning"))
-    library = dataclasses.replace(own.library, capabilities={**own.library.capabilities, "mine": suite})
-    row, _ = judged(dataclasses.replace(own, library=library), TEN)
-    assert row.verdict == "not_run" and "pip install 'editverdict[capability]'" in row.reason
-
-
-@pytest.fixture
-def lm_eval() -> None:
-    if importlib.util.find_spec("lm_eval") is None:
-        pytest.skip("lm-eval (the optional extra 'capability') is not installed")
-
-
-@pytest.mark.usefixtures("lm_eval")
-@pytest.mark.parametrize("group", ["reasoning", "broader"])
-def test_lm_eval_scores_the_same_items_alike(own: Trial, group: Any) -> None:
-    """In an edited state, so that it is the model in memory that lm-eval sees."""
-    suite = suite_of(own, group)
-    foreign = through_the_harness(suite)
-    state = steps(own, MODEL, "ROME", own.chains("worldfacts")[0][:3])
-    for one in (InForce("unedited"), InForce("edited", state), InForce("planted", planted=0)):
-        ((ours,), (theirs,)) = (scored(own, MODEL, suite_, [one]) for suite_ in (suite, foreign))
-        for task in foreign.tasks:
-            mine, other = ours.scores.items[task.id], theirs.scores.items[task.id]
-            assert [a.item for a in mine] == [b.item for b in other]
-            assert [b.probability for b in other] == pytest.approx([a.probability for a in mine], rel=1e-3, abs=1e-5)
-            differing = [a.item for a, b in zip(mine, other, strict=True) if a.correct != b.correct]
-            assert len(differing) <= 1, "rounding may turn a near tie, no more"
-    own.check_purity()
-
-
-@pytest.mark.usefixtures("lm_eval")
-def test_generated_solutions_are_graded_by_their_last_box(own: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A data set in memory goes the way of OlympiadBench; the toy boxes nothing, a parrot does."""
-    from datasets import Dataset
-
-    documents = [{"question": f"What is {n} + 1?", "final_answer": [str(n + 1)]} for n in range(4)]
-    (source,) = [t.source for t in own.library.capabilities["paper-mathematics"].tasks if t.id == "olympiad"]
-    config = {k: v for k, v in source.config.items() if k not in ("dataset_path", "dataset_name")}  # type: ignore[union-attr]
-    config |= {"custom_dataset": lambda **_options: {"train": Dataset.from_list(documents)}}
-    config["generation_kwargs"] = {"until": ["\n"], "do_sample": False, "max_gen_toks": 4}
-    task = CapabilityTask.model_construct(
-        id="o", describes="d", items=3, metric="accuracy", chance=0.0, column=None,
-        source=source.model_copy(update={"config": config}),
-    )  # fmt: skip
-    suite = CapabilitySpec.model_construct(id="o", describes="d", runner="lm-eval", tasks=(task,), options={})
-    rows, about = harness.run(own.model(MODEL), suite, {})
-    assert [row.correct for row in rows] == [0.0] * 3 and about["items"] == {"o": {"editverdict-olympiadbench": 3}}
-    from lm_eval.models.huggingface import HFLM
-
-    def parrot(_self: Any, requests: Sequence[Any], **_options: Any) -> list[str]:
-        return [
-            rf"It is \boxed{{{int(r.doc['final_answer'][0]) + (r.doc['final_answer'] == ['2'])}}}." for r in requests
-        ]
-
-    monkeypatch.setattr(HFLM, "generate_until", parrot)
-    rows, _ = harness.run(own.model(MODEL), suite, {})
-    assert [row.correct for row in rows] == [1.0, 0.0, 1.0]
-
-
-@pytest.mark.usefixtures("lm_eval")
-def test_the_tasks_of_the_paper_exist_in_lm_eval(own: Trial) -> None:
-    from lm_eval.tasks import TaskManager
-
-    known = set(TaskManager().all_tasks)
-    suites = [own.library.capabilities[name] for name in ("paper-mathematics", "paper-broader")]
-    named = [task.source.task for suite in suites for task in suite.tasks if task.source.config is None]  # type: ignore[union-attr]
-    assert len(named) == 5 and set(named) <= known
-
-
-@pytest.mark.usefixtures("lm_eval")
-def test_data_out_of_reach_are_not_here(own: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    import lm_eval
-
-    def unreachable(**_options: Any) -> Any:
-        raise ConnectionError("the hub does not answer")
-
-    monkeypatch.setattr(lm_eval, "simple_evaluate", unreachable)
-    with pytest.raises(NotHere, match="task 'aime-2024': its data cannot be had from here"):
-        harness.run(own.model(MODEL), own.library.capabilities["paper-mathematics"], {})

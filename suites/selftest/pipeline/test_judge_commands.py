@@ -5,14 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from editverdict.cli import main
 from editverdict.inference.results import append_row
 from editverdict.pipeline import answers as answers_module
 from editverdict.pipeline import judging
@@ -22,10 +19,11 @@ from editverdict.pipeline.contests import refresh_contests, write_facts
 from editverdict.pipeline.measures.answering import kept
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Draft
+from suites.selftest.conftest import Done
 from suites.selftest.evaluation.endpoint import KEY, VARIABLE, Endpoint, serving
 from suites.selftest.pipeline.judged import MODEL, trial_with
 from suites.selftest.pipeline.test_judging import files_with
-from suites.selftest.test_cli import Done, row_of
+from suites.selftest.test_cli_runs import row_of
 
 JUDGE = """\
 judges:
@@ -39,21 +37,6 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     monkeypatch.setenv(VARIABLE, KEY)
     with serving() as found:
         yield found
-
-
-@pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    def run(*words: str | Path) -> Done:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["editverdict", *map(str, words)])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        return Done(code, *capsys.readouterr())
-
-    return run
 
 
 def with_judges(folder: Path, endpoint: Endpoint, **models: str) -> list[str | Path]:
