@@ -11,15 +11,11 @@ from editverdict.geometry.recomputed import check_distinct
 from editverdict.inference.rows import CheckResult
 from editverdict.pipeline.base import batches_of
 from editverdict.pipeline.measurement import Case, Measurement, passed
-from editverdict.pipeline.measures.perturbation import (
-    NO_OP_TOLERANCE,
-    WANTED_PER_DIMENSION,
-    method_of,
-    single_states,
-)
+from editverdict.pipeline.measures.perturbation import NO_OP_TOLERANCE, method_of, single_states
 from editverdict.pipeline.module_changes import ModuleChange, module_changes
 from editverdict.pipeline.modules import ModuleSpectrum, sites_of, spectra
 from editverdict.pipeline.trial import NotHere, Trial
+from editverdict.pipeline.wide_angles import PER_DIMENSION
 from editverdict.pipeline.witness import text_hashes
 
 BEFORE: tuple[Part, ...] = ("wi", "wo")
@@ -96,10 +92,10 @@ def module_measurement(trial: Trial, case: Case, given: ModuleEdits) -> Measurem
     made.descriptive["modules_reached"] = reached
     made.descriptive["modules_unreached"] = [name for name in given.names(BEFORE) if name not in reached]
     widest = max(site.width for site in given.sites.values())
-    if subset.n_samples < WANTED_PER_DIMENSION * widest:
+    if subset.n_samples < PER_DIMENSION * widest:
         made.descriptive["power"] = (
-            f"{subset.n_samples / widest:.1f} tokens per dimension of the widest module where {WANTED_PER_DIMENSION} "
-            "are wanted for angles: gaps between singular values are smaller, so subspaces turn more easily"
+            f"{subset.n_samples / widest:.1f} tokens per dimension of the widest module where {PER_DIMENSION} "
+            "are wanted for angles: what subspaces lose on few is not what they lose at the full size"
         )
     return made
 

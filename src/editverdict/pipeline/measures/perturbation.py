@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -18,6 +19,7 @@ from editverdict.pipeline.edits import singles, steps
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measure, passed
 from editverdict.pipeline.trial import Trial
+from editverdict.pipeline.wide_angles import PER_DIMENSION, HasAngles, sample_bias
 from editverdict.store import Recipe
 
 THIRTY = 30.0
@@ -26,7 +28,6 @@ CONTROL_EDITS = 10
 whose edits differ by half, six left one case in twenty undecided for the control alone."""
 NO_OP_TOLERANCE = 1e-5
 NO_OP_VERSION = 1
-WANTED_PER_DIMENSION = 10
 
 
 def method_of(case: Case) -> str:
@@ -107,10 +108,10 @@ def start(trial: Trial, case: Case, measured: Sequence[Change], what: str, *, re
     made.recipes = [base.base_recipe(trial, case.model).key, sub.key, *(c.key for c in measured)]
     made.stands_on = f"{case.subject}, {what}, {len(sub.tokens)} paired tokens of {sub.n_texts} texts"
     per_dimension = len(sub.tokens) / next(iter(sub.states.values())).shape[1]
-    if per_dimension < WANTED_PER_DIMENSION:
+    if per_dimension < PER_DIMENSION:
         made.descriptive["power"] = (
-            f"{per_dimension:.1f} tokens per dimension where {WANTED_PER_DIMENSION} are wanted for angles: gaps "
-            "between singular values are smaller than at the full size, so subspaces turn more easily"
+            f"{per_dimension:.1f} tokens per dimension where {PER_DIMENSION} are wanted for angles: few samples spread "
+            "the spectrum, so what deep subspaces lose is not what they lose at the full size"
         )
     if resolved and not made.checks["above-resolution"].ok:
         raise Unmeasurable(made)
@@ -283,19 +284,22 @@ def tail_drift(trial: Trial, case: Case) -> Measurement:
     """Loss at the deepest k minus loss at k = 10 after one edit, per edit (Tables 13-20)."""
     method, at = method_of(case), reach(trial, case)
     layers = at.layers
-    own = changes(trial, case.model, single_states(trial, case, method), what=f"{method} edits")
+    states = single_states(trial, case, method)
+    own = changes(trial, case.model, states, what=f"{method} edits")
     placebo = changes(trial, case.model, single_states(trial, case, f"placebo:{method}"), what=f"{method} placebos")
     sub = paired.subset(trial, case.model)
     deep = list(geometry.paper_ks(next(iter(sub.states.values())).shape[1]))[-1]
 
-    def drift(change: Change, reading: str = "largest_angle") -> float:
+    def drift(change: HasAngles, reading: str = "largest_angle") -> float:
         return median(change.angles[n]["10"][reading] - change.angles[n][deep][reading] for n in layers)
 
     made = start(trial, case, own, f"{len(own)} single edits")
-    made.definitions = {
-        "largest-angle": t_interval([drift(c) for c in own]),
-        "mean-cosine": t_interval([drift(c, "mean") for c in own]),
-    }
+    for name, reading in (("mean-cosine", "mean"), ("largest-angle", "largest_angle")):
+        few = sample_bias(trial, case.model, states, own, partial(drift, reading=reading), f"{method} edits")
+        made.definitions[name] = t_interval([drift(c, reading) for c in own], bias=few.bias)
+        if few.said:
+            made.descriptive["power"] = few.said
+    made.recipes += few.keys
     made.controls["planted-tail-rotation"] = planted_drift(trial, case.model, deep, tail=True)
     made.controls["rotation-equal-in-k"] = planted_drift(trial, case.model, deep, tail=False)
     idle = no_op(trial, case.model, at.start)

@@ -1,0 +1,195 @@
+"""Artifacts of angles on a larger sample: what few samples do to them, measured on some of a claim's own states.
+
+Angles between subspaces depend on the number of samples that the bases come from, the deeper the more. Where the
+paired subset has fewer than :data:`PER_DIMENSION` samples per dimension, the first :data:`STATES` states of a claim are
+measured again on as many, and what the claim's number changes by is the bias that its interval is hulled over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from editverdict.capture.passes import full_pass, tail_pass
+from editverdict.capture.texts import TextSample, TokenBatch
+from editverdict.editors.base import State
+from editverdict.editors.deltas import installed
+from editverdict.geometry.angles import angle_profile, paper_ks
+from editverdict.inference.intervals import t_interval
+from editverdict.inference.rows import Interval
+from editverdict.numerics.moments import Moments
+from editverdict.numerics.spectrum import Spectrum, spectrum_of
+from editverdict.pipeline.base import batches_of
+from editverdict.pipeline.changes import reach_of
+from editverdict.pipeline.edits import state_key
+from editverdict.pipeline.trial import Trial
+from editverdict.store import Artifact, Clock, Draft, Job, Recipe
+
+VERSION = 1
+PER_DIMENSION = 10
+"""Samples per dimension that angles are wanted on."""
+STATES = 6
+"""States of a claim that are measured on both samples."""
+
+Angles = dict[int, dict[str, dict[str, float]]]
+"""layer -> k label -> largest_angle, smallest_angle, mean, overlap."""
+
+
+class HasAngles(Protocol):
+    """A measured state."""
+
+    @property
+    def angles(self) -> Angles:
+        """Against the base, on the same tokens."""
+        ...
+
+
+@dataclass(frozen=True)
+class WideAngles:
+    """Angles of one edited state on the larger sample."""
+
+    angles: Angles
+    key: str
+
+
+def wide_sample(trial: Trial, model_id: str) -> TextSample | None:
+    """The larger sample; None where the paired subset is large enough, or the base sample has no more to give."""
+    own, width = trial.subset(model_id), trial.model(model_id).sites.width
+    found = trial.sample(model_id).head(min(PER_DIMENSION * width, trial.sample(model_id).n_samples))
+    return found if own.n_samples < PER_DIMENSION * width and found.n_samples > own.n_samples else None
+
+
+def _bases(states: dict[int, Tensor]) -> dict[int, Spectrum]:
+    found = {}
+    for layer, rows in states.items():
+        moments = Moments(rows.shape[1])
+        moments.update(rows.cpu())
+        found[layer] = spectrum_of(moments, activation_dtype=rows.dtype)
+    return found
+
+
+def _base_recipe(trial: Trial, model_id: str, sample: TextSample, start: int) -> Recipe:
+    layers = [layer for layer in trial.model(model_id).spec.layers.measured if layer >= start]
+    identity = trial.model(model_id).identity.fields()
+    return Recipe.of("wide-base", VERSION, model=identity, tokens=sample.hash, layers=layers, start=start)
+
+
+def _base(trial: Trial, model_id: str, sample: TextSample, start: int) -> Artifact:
+    """Inputs of layer ``start`` and the base's own bases at the measured layers from there up."""
+    loaded, recipe = trial.model(model_id), _base_recipe(trial, model_id, sample, start)
+    layers = [layer for layer in loaded.spec.layers.measured if layer >= start]
+
+    def produce(draft: Draft) -> None:
+        lower: list[Tensor] = []
+        rows: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+
+        def visit(batch: TokenBatch, seen: dict[tuple[str, int], Tensor]) -> None:
+            lower.append(seen["in", start].cpu())
+            for layer in layers:
+                rows[layer].append(batch.samples(seen["h", layer]).cpu())
+
+        full_pass(loaded, batches_of(loaded, sample), visit, outputs=layers, layer_inputs=[start])
+        bases = _bases({layer: torch.cat(parts) for layer, parts in rows.items()})
+        tensors = {f"basis.{layer}": spectrum.basis.contiguous() for layer, spectrum in bases.items()}
+        draft.write_tensors(tensors | {f"lower.{number}": hidden for number, hidden in enumerate(lower)})
+
+    return trial.store.build(recipe, produce)
+
+
+def _job(trial: Trial, model_id: str, sample: TextSample, start: int, state: State) -> Job:
+    loaded, before = trial.model(model_id), _base_recipe(trial, model_id, sample, start)
+    recipe = Recipe.of("wide-angles", VERSION, base=before, state=state_key(state))
+
+    def produce(draft: Draft) -> None:
+        base, batches = _base(trial, model_id, sample, start).tensors(), batches_of(loaded, sample)
+        lower = [base[f"lower.{number}"].to(loaded.device) for number in range(len(batches))]
+        layers = [layer for layer in loaded.spec.layers.measured if layer >= start]
+        with installed(loaded.model, state):
+            after = _bases(tail_pass(loaded, batches, lower, start, layers))
+        draft.write_json(
+            {
+                str(layer): {
+                    label: vars(angle_profile(base[f"basis.{layer}"], own.basis, k))
+                    for label, k in paper_ks(own.d).items()
+                }
+                for layer, own in after.items()
+            }
+        )
+
+    return Job(recipe, produce)
+
+
+def wide_angles(trial: Trial, model_id: str, states: Sequence[State], what: str) -> list[WideAngles]:
+    """Angles of some states on the larger sample; several workers share the work.
+
+    Raises
+    ------
+    ValueError
+        There is no larger sample (:func:`wide_sample`).
+    NotHere
+        As :func:`~editverdict.pipeline.changes.reach_of`.
+    """
+    sample = wide_sample(trial, model_id)
+    if sample is None:
+        raise ValueError("there is no larger sample than the paired subset")
+    start, order = reach_of(trial, model_id, states).start, trial.offset(list(range(len(states))))
+    _base(trial, model_id, sample, start)
+    jobs = [_job(trial, model_id, sample, start, states[i]) for i in order]
+    made = trial.store.build_many(jobs, progress=Clock(f"angles of {what}, large sample", "states", trial.report).tick)
+    found = {}
+    for i, artifact in zip(order, made, strict=True):
+        found[i] = WideAngles({int(layer): own for layer, own in artifact.json().items()}, artifact.key)
+    return [found[i] for i in range(len(states))]
+
+
+@dataclass(frozen=True)
+class SampleBias:
+    """What a claim's number on the paired subset differs by from that on the larger sample."""
+
+    bias: Interval | None
+    """Subset minus larger sample, the ends of the interval over the states; None: the subset is large enough."""
+    said: str
+    keys: tuple[str, ...] = ()
+
+
+def sample_bias(
+    trial: Trial,
+    model_id: str,
+    states: Sequence[State],
+    own: Sequence[HasAngles],
+    statistic: Callable[[HasAngles], float],
+    what: str,
+) -> SampleBias:
+    """Bias of ``statistic`` from the size of the paired subset, off the first states.
+
+    Parameters
+    ----------
+    trial, model_id
+        Whose.
+    states, own
+        A claim's states and their measurements on the paired subset.
+    statistic
+        One number per measured state.
+    what
+        For progress.
+    """
+    sample = wide_sample(trial, model_id)
+    if sample is None:
+        return SampleBias(None, "")
+    wide = wide_angles(trial, model_id, states[:STATES], what)
+    gaps = [statistic(one) - statistic(again) for one, again in zip(own, wide, strict=False)]
+    interval = t_interval(gaps).interval
+    if interval is None:
+        raise ValueError(f"the bias of a sample needs at least two states, found {len(gaps)}")
+    few, many = (
+        size / trial.model(model_id).sites.width for size in (trial.subset(model_id).n_samples, sample.n_samples)
+    )
+    said = (
+        f"on {few:.1f} samples per dimension; the first {len(gaps)} states measured again on {many:.1f} differ by "
+        f"{-sum(gaps) / len(gaps):+.3g} on average, and the interval is hulled over that"
+    )
+    return SampleBias(interval, said, tuple(one.key for one in wide))
