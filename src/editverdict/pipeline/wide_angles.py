@@ -1,8 +1,9 @@
 """Artifacts of angles on a larger sample: what few samples do to them, measured on some of a claim's own states.
 
 Angles between subspaces depend on the number of samples that the bases come from, the deeper the more. Where the
-paired subset has fewer than :data:`PER_DIMENSION` samples per dimension, the first :data:`STATES` states of a claim are
-measured again on as many, and what the claim's number changes by is the bias that its interval is hulled over.
+paired subset has fewer than :data:`PER_DIMENSION` samples per dimension, the first states of a claim (the profile's
+``angle_states``) are measured again on as many, and what the claim's number changes by is the bias that its interval is
+hulled over.
 """
 
 from __future__ import annotations
@@ -32,8 +33,6 @@ from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 VERSION = 1
 PER_DIMENSION = 10
 """Samples per dimension that angles are wanted on."""
-STATES = 6
-"""States of a claim that are measured on both samples."""
 
 Angles = dict[int, dict[str, dict[str, float]]]
 """layer -> k label -> largest_angle, smallest_angle, mean, overlap."""
@@ -180,7 +179,7 @@ def sample_bias(
     sample = wide_sample(trial, model_id)
     if sample is None:
         return SampleBias(None, "")
-    wide = wide_angles(trial, model_id, states[:STATES], what)
+    wide = wide_angles(trial, model_id, states[: trial.profile.sizes.angle_states], what)
     gaps = [statistic(one) - statistic(again) for one, again in zip(own, wide, strict=False)]
     interval = t_interval(gaps).interval
     if interval is None:

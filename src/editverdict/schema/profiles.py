@@ -27,6 +27,8 @@ class Sizes(Spec):
     mean_token) from at least ``base_texts`` texts."""
     norm_tokens: Annotated[int, Field(ge=1)]
     angle_tokens: Annotated[int, Field(ge=1)]
+    angle_states: Annotated[int, Field(ge=2)] = 6
+    """Where ``angle_tokens`` are fewer than ten per dimension: states of a claim that are measured again on so many."""
     text_blocks: Annotated[int, Field(ge=2)]
     random_seeds: Annotated[int, Field(ge=1)]
     timed_prompts: Annotated[int, Field(ge=1)] = 20

@@ -76,7 +76,7 @@ def test_the_bias_is_what_the_number_differs_by(
     monkeypatch.setattr(wide_angles, "wide_angles", lambda _trial, _model, states, _what: many[: len(states)])
     states: list[State] = [() for _ in few]
     found = sample_bias(trial, MODEL, states, few, lambda one: one.angles[0]["10"]["mean"], "a test")
-    gaps = t_interval([a - b for a, b in zip(FEW[: wide_angles.STATES], MANY, strict=True)])
+    gaps = t_interval([a - b for a, b in zip(FEW[: trial.profile.sizes.angle_states], MANY, strict=True)])
     assert found.bias == gaps.interval and "differ by +0.02" in found.said
     hulled = t_interval(FEW, bias=found.bias).interval
     plain = t_interval(FEW).interval
