@@ -22,7 +22,6 @@ from suites.selftest.models.toys import assert_untouched, toy
 from suites.selftest.pipeline.sessions import ROOT
 from suites.selftest.pipeline.test_linearity import rank_one
 
-
 MODEL = "rehearsal-llama"
 
 
