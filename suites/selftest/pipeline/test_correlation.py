@@ -15,6 +15,7 @@ from editverdict.evaluation.dimensions import Scores
 from editverdict.evaluation.questions import DIMENSIONS
 from editverdict.inference.intervals import Estimate, replayed, seeds_interval
 from editverdict.inference.regions import decide
+from editverdict.inference.rows import Region
 from editverdict.inference.verdicts import CaseDecision, decide_case, judge_definition
 from editverdict.pipeline import cases
 from editverdict.pipeline import series as c
@@ -32,6 +33,19 @@ Draw = Callable[[np.random.Generator, c.Array], c.Array]
 @pytest.fixture(scope="module")
 def claims() -> Mapping[str, ClaimSpec]:
     return load_library([ROOT / "specs"]).claims
+
+
+def dimensions_of(claim: ClaimSpec) -> Sequence[str]:
+    return ("rel",) if claim.quantity == "reliability_association" else BUT_GEN if "but_gen" in claim.quantity else ALL
+
+
+def signed(n: int, signs: Mapping[str, float], seed: int = 0, noise: float = 0.02) -> c.Series:
+    """Chains whose R_k is tied to each dimension by its own sign, 0 for not at all; nearly the same at every T."""
+    rng = np.random.default_rng(seed)
+    r = 0.2 * rng.standard_normal((n, 2)) + rng.standard_normal((n, 1))
+    x = {cell: r + 0.01 * rng.standard_normal(r.shape) for cell in c.CELLS}
+    y = {d: signs[d] * r + noise * rng.standard_normal(r.shape) for d in DIMENSIONS}
+    return c.Series((5, 10), x, y | {"loc_eq4": y["loc"]})
 
 
 def series(n: int, link: Draw, seed: int = 0, noise: float = 0.05, steps: Sequence[int] = STEPS) -> c.Series:
@@ -63,9 +77,10 @@ def judged(
     claim: ClaimSpec, found: c.Series, dimensions: Sequence[str], **wrong: Estimate
 ) -> tuple[CaseDecision, Measurement]:
     """The case as the pipeline would judge it, some controls replaced."""
-    made = Measurement(c.definitions_of(found, dimensions), c.controls_of(found, dimensions))
+    size = claim.quantity == "performance_association_size_but_gen"
+    made = Measurement(c.definitions_of(found, dimensions, size=size), c.controls_of(found, dimensions, size=size))
     if claim.quantity == "association_agreement":
-        made = Measurement({"smallest": c.agreement(found, dimensions)}, _agreement_controls(found))
+        made = Measurement({"smallest": c.agreement(found, dimensions)}, _agreement_controls(found, dimensions))
     made.controls |= {name.replace("_", "-"): estimate for name, estimate in wrong.items()}
     region, primary = cases.region_of(claim), made.definitions[claim.primary.name]
     decision = decide_case(
@@ -80,8 +95,11 @@ def judged(
     return decision, made
 
 
-def _agreement_controls(found: c.Series) -> dict[str, Estimate]:
-    return {"summaries-negated": c.planted_agreement(found, c.NEGATED), "minus-R": c.planted_agreement(found)}
+def _agreement_controls(found: c.Series, dimensions: Sequence[str]) -> dict[str, Estimate]:
+    return {
+        "summaries-negated": c.planted_agreement(found, dimensions, c.NEGATED),
+        "scores-dealt": c.planted_agreement(found, dimensions),
+    }
 
 
 # --------------------------------------------------------------------------- what the verdicts say
@@ -99,6 +117,7 @@ def _agreement_controls(found: c.Series) -> dict[str, Estimate]:
         ("corr-R-large-implies-degradation", falling, 12, "supported"),
         ("corr-R-large-implies-degradation", rising, 12, "refuted"),
         ("corr-R-large-implies-degradation", unlinked, 12, "inconclusive"),
+        ("corr-wise-partial", falling, 12, "supported"),
         ("corr-robust-to-summary", falling, 12, "supported"),
         ("corr-robust-to-summary", rising, 12, "supported"),
     ],
@@ -106,8 +125,7 @@ def _agreement_controls(found: c.Series) -> dict[str, Estimate]:
 def test_verdicts_on_planted_series(
     claims: Mapping[str, ClaimSpec], name: str, link: Draw, n: int, verdict: str
 ) -> None:
-    dimensions = BUT_GEN if claims[name].quantity == "performance_association_but_gen" else ALL
-    decision, _ = judged(claims[name], series(n, link), dimensions)
+    decision, _ = judged(claims[name], series(n, link), dimensions_of(claims[name]))
     assert decision.verdict == verdict, decision.reason
 
 
@@ -143,11 +161,13 @@ def test_a_control_that_does_not_do_its_part_makes_the_case_invalid(claims: Mapp
     found, linked = series(12, falling), seeds_interval([-0.9 + 0.001 * i for i in range(20)])
     decision, _ = judged(claims["corr-rome-negative"], found, ALL, chains_permuted=linked)
     assert decision.verdict == "invalid" and "chains-permuted" in decision.reason
-    decision, _ = judged(claims["corr-rome-negative"], found, ALL, minus_R=c.permuted(found, c.PRIMARY, ALL))
-    assert decision.verdict == "invalid" and "minus-R" in decision.reason
+    decision, _ = judged(claims["corr-rome-negative"], found, ALL, scores_dealt=c.permuted(found, c.PRIMARY, ALL))
+    assert decision.verdict == "invalid" and "scores-dealt" in decision.reason
     decision, _ = judged(claims["corr-alphaedit-weak"], series(20, unlinked), BUT_GEN, chains_permuted=linked)
     assert decision.verdict == "invalid" and "chains-permuted" in decision.reason
-    decision, _ = judged(claims["corr-robust-to-summary"], found, ALL, summaries_negated=c.planted_agreement(found))
+    decision, _ = judged(
+        claims["corr-robust-to-summary"], found, ALL, summaries_negated=c.planted_agreement(found, ALL)
+    )
     assert decision.verdict == "invalid" and "summaries-negated" in decision.reason
 
 
@@ -166,11 +186,81 @@ def test_controls_do_not_depend_on_what_is_found(claims: Mapping[str, ClaimSpec]
 
 
 # --------------------------------------------------------------------------- parts
-def test_minus_r_is_minus_one_and_permuted_is_nothing() -> None:
+def test_dealt_scores_are_the_strongest_link_and_permuted_ones_none() -> None:
     found = series(6, falling)
-    assert c.minus_r(found, c.PRIMARY).value == pytest.approx(-1)
+    for sign in (1.0, -1.0):
+        turned = c.Series(STEPS, found.amplification, {d: sign * y for d, y in found.performance.items()})
+        assert c.linked(turned, c.PRIMARY, ALL).interval == pytest.approx((-1, -1))
+        assert c.linked(turned, c.PRIMARY, ALL, size=True).interval == pytest.approx((1, 1))
     none = c.permuted(found, c.PRIMARY, ALL)
     assert none.n_units == c.SEEDS and abs(none.value or 1) < 0.05
+
+
+def test_dealt_scores_stay_what_they_are() -> None:
+    r, y = np.array([[3.0, 1.0], [1.0, 2.0], [2.0, 3.0]]), np.array([[0.2, 0.5], [0.2, 0.5], [0.4, 0.5]])
+    assert c.dealt(r, y).tolist() == [[0.2, 0.5], [0.4, 0.5], [0.2, 0.5]]
+    assert c.dealt(r, y, 1.0)[:, 0].tolist() == [0.4, 0.2, 0.2]
+
+
+def test_scores_too_coarse_for_a_link_leave_the_positive_control_open(claims: Mapping[str, ClaimSpec]) -> None:
+    # All but one chain answer everything: no order of these scores shows a link surely, though R falls with them.
+    rng = np.random.default_rng(0)
+    r = np.sort(rng.standard_normal((12, 3)), axis=0)
+    good = -r + 0.01 * rng.standard_normal(r.shape)
+    coarse = np.where(np.arange(12)[:, None] == 11, 0.9, 1.0) * np.ones((12, 3))
+    found = c.Series(STEPS, dict.fromkeys(c.CELLS, r), dict.fromkeys((*DIMENSIONS, "loc_eq4"), good) | {"port": coarse})
+    control = c.linked(found, c.PRIMARY, ALL)
+    assert control.interval is None or control.interval[1] > -0.5
+    decision, _ = judged(claims["corr-rome-negative"], found, ALL)
+    assert decision.verdict == "inconclusive" and "scores-dealt" in decision.reason
+    # Scores in steps of a fifth, as reliability has them after five edits, do show it.
+    steps = c.Series(STEPS, found.amplification, {d: np.round(y * 2) / 2 for d, y in found.performance.items()})
+    assert decide(cases.region_of(claims["corr-rome-negative"]), c.linked(steps, c.PRIMARY, BUT_GEN[:2]).interval) == (
+        "supported"
+    )
+
+
+# --------------------------------------------------------------------------- every dimension
+ROME_NEGATIVE, WEAK, LARGE = "corr-rome-negative", "corr-alphaedit-weak", "corr-R-large-implies-degradation"
+
+
+@pytest.mark.parametrize(
+    ("name", "signs", "verdict", "mean_would_say"),
+    [
+        (WEAK, {"rel": -1, "loc": 1, "port": 0, "gen": 0}, "refuted", "supported"),
+        (ROME_NEGATIVE, {"rel": -1, "gen": -1, "loc": -1, "port": 0}, "refuted", "supported"),
+        (ROME_NEGATIVE, {"rel": -1, "gen": -1, "loc": -1, "port": -1}, "supported", "supported"),
+        (ROME_NEGATIVE, {"rel": -1, "gen": -1, "loc": -1, "port": 1}, "refuted", "inconclusive"),
+        (LARGE, {"rel": -1, "gen": 0, "loc": 0, "port": 0}, "not supported", "supported"),
+        (LARGE, {"rel": -1, "gen": 0, "loc": -1, "port": -1}, "supported", "supported"),
+    ],
+)
+def test_no_dimension_hides_behind_the_others(
+    claims: Mapping[str, ClaimSpec], name: str, signs: Mapping[str, float], verdict: str, mean_would_say: str
+) -> None:
+    claim, found = claims[name], signed(24, signs)
+    decision, made = judged(claim, found, dimensions_of(claim))
+    if verdict == "not supported":
+        assert decision.verdict in ("refuted", "inconclusive"), decision.reason
+    else:
+        assert decision.verdict == verdict, decision.reason
+    mean = made.definitions["mean-over-dimensions"]
+    region = Region(op="within", low=-0.5, high=0.5) if name == WEAK else cases.region_of(claim)
+    assert decide(region, mean.interval) == mean_would_say
+    assert not decision.depends_on_definition, "the mean is described, and contradicts nothing"
+
+
+def test_a_sign_that_flips_in_one_dimension_refutes_robustness(claims: Mapping[str, ClaimSpec]) -> None:
+    found = signed(24, dict.fromkeys(DIMENSIONS, -1.0))
+    claim = claims["corr-robust-to-summary"]
+    assert judged(claim, found, ALL)[0].verdict == "supported"
+    rng = np.random.default_rng(1)
+    port = rng.standard_normal((24, 2))
+    flipped = {cell: x + (3 * port if cell[0] == "q95" else -3 * port) for cell, x in found.amplification.items()}
+    y = {d: -50 * c_ for d, c_ in found.performance.items()} | {"port": port}
+    turned = c.Series((5, 10), flipped, y)
+    decision, made = judged(claim, turned, ("port",))
+    assert decision.verdict == "refuted" and (made.definitions["smallest"].value or 0) < -0.5, decision.reason
 
 
 def test_one_summary_that_disagrees_refutes_robustness(claims: Mapping[str, ClaimSpec]) -> None:
@@ -298,7 +388,7 @@ def test_the_picture_shows_the_case_its_controls_and_all_cells(claims: Mapping[s
     assert [group.name for group in units.groups[:3]] == [
         "ROME, without one chain each",
         "chains-permuted (negative)",
-        "minus-R (positive)",
+        "scores-dealt (positive)",
     ]
     assert [len(group.values) for group in units.groups] == [6, c.SEEDS, 6, 12, 12, 12, 12]
     assert all(-1 - 1e-9 <= value <= 1 + 1e-9 for group in units.groups[:2] for value in group.values)
