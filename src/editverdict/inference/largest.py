@@ -21,6 +21,8 @@ from editverdict.inference.association import BOUNDS, Pair, association_interval
 from editverdict.inference.intervals import LEVEL, Estimate, missing, replayed, t_quantile
 from editverdict.inference.standard_errors import standard_error
 
+CASES = 20
+"""Support is sound at corrections over up to so many cases."""
 SIZES = (0.0, 1.0)
 """Bounds of an absolute value."""
 
@@ -42,8 +44,8 @@ def largest_association(pairs: Mapping[str, Pair], level: float = LEVEL, *, size
     -------
     Estimate
         Missing where any dimension has no association; without interval where any has none. Units are the
-        pseudo-values of the largest dimension, turned by its sign if ``size``; all dimensions' standard errors are
-        taken for as large as the largest of them, so that the interval holds at any level that a correction asks for.
+        pseudo-values of the largest dimension, turned by its sign if ``size``; how much further up another dimension
+        reaches, and how much further down the correction, is in the bias.
 
     Raises
     ------
@@ -90,16 +92,25 @@ def _strict_end(pair: Pair, level: float, parts: int, size: bool) -> float:
 def _joined(
     own: Mapping[str, Estimate], name: str, strict: float, level: float, bounds: tuple[float, float]
 ) -> Estimate:
-    value, units = own[name].value, own[name].units
-    error = max(standard_error(found.units, found.resolution) for found in own.values())
-    lower = float(value or 0.0) - t_quantile(level, len(units) - 1) * error
+    lead, dof = own[name], len(own[name].units) - 1
+    value, error = float(lead.value or 0.0), standard_error(lead.units, lead.resolution)
+    # A dimension that is less and less surely known may reach further up: at this level, and at that of a correction
+    # over cases. In between, too, for the furthest of several straight lines is convex in the quantile.
+    above = max(
+        float(found.value or 0.0)
+        - value
+        + t_quantile(at, dof) * (standard_error(found.units, found.resolution) - error)
+        for found in own.values()
+        for at in (level, 1.0 - (1.0 - level) / CASES)
+    )
+    below = value - t_quantile(level, dof) * error - strict
     record = {
         "method": "jackknife",
-        "resolution": error * math.sqrt(12.0 * len(units)),
-        "bias": max(lower - strict, 0.0),
+        "resolution": error * math.sqrt(12.0 * len(lead.units)),
+        "bias": [min(-above, 0.0), max(below, 0.0)],
         "bounds": list(bounds),
     }
-    found = replayed(units, value, level, record)
+    found = replayed(lead.units, value, level, record)
     if found is None:
         raise ValueError("a jackknife of two or more chains always has an estimate")
     return replace(found, note=f"largest: {name}", parts=len(own))

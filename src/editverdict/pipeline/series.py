@@ -31,9 +31,18 @@ from editverdict.inference.association import (
     within_t_association,
 )
 from editverdict.inference.corrections import benjamini_hochberg, holm
-from editverdict.inference.intervals import LEVEL, Estimate, jackknife_interval, missing, seeds_interval
+from editverdict.inference.intervals import (
+    LEVEL,
+    Estimate,
+    jackknife_interval,
+    missing,
+    replayed,
+    seeds_interval,
+    t_quantile,
+)
 from editverdict.inference.largest import largest_association, magnitude
 from editverdict.inference.rows import Interval
+from editverdict.inference.standard_errors import standard_error
 
 Array = NDArray[np.float64]
 Cell = tuple[str, str]
@@ -182,33 +191,42 @@ def weakest(readings: Mapping[Cell, float | None]) -> float | None:
 
 
 def agreement(series: Series, dimensions: Sequence[str]) -> Estimate:
-    """:func:`weakest` of every dimension, the least of them, with its interval over chains.
+    """:func:`weakest` of every dimension, the least of them, with an interval that holds it.
 
-    The smallest of many noisy numbers lies below zero by chance, which the jackknife does not see; so the interval
-    holds what the cells' own intervals say of it together, see :func:`together`.
+    The smallest of many noisy numbers lies below zero by chance, which its jackknife would not see; so both ends are
+    what the cells' own intervals say together (:func:`together`). That all agree takes each cell at its own level
+    (intersection-union); that one disagrees is a pick of them all, and takes Bonferroni's. The standard error, for
+    corrections over several cases, is at least that of every cell.
     """
-    pairs = {d: {cell: series.pair(cell, d) for cell in CELLS} for d in dimensions}
-    count = len(CELLS) * len(pairs)
+    pairs = {(d, cell): series.pair(cell, d) for d in dimensions for cell in CELLS}
+    own = {key: association_interval(x, y) for key, (x, y) in pairs.items()}
+    signs = {d: math.copysign(1.0, own[d, PRIMARY].value or 0.0) for d in dimensions}
+    values = {key: signs[key[0]] * found.value for key, found in own.items() if found.value is not None}
+    if len(values) < len(own):
+        lacking = ", ".join(dict.fromkeys(d for d, cell in own if (d, cell) not in values))
+        return missing(note=f"no association with {lacking}: one side never varies over the chains at any T")
+    key = min(values, key=lambda one: values[one])
+    value, name = values[key], f"least: {key[0]}, {key[1][0]}, {key[1][1]} over layers"
+    strict = {one: association_interval(x, y, 1.0 - (1.0 - LEVEL) / len(pairs)) for one, (x, y) in pairs.items()}
+    each, all_at_once = _together_in_all(own, dimensions), _together_in_all(strict, dimensions)
+    if each is None or all_at_once is None:
+        return Estimate(value, None, LEVEL, series.n_chains, (), "none", f"{name}; some cell has no interval")
+    n, t = series.n_chains, t_quantile(LEVEL, series.n_chains - 1)
+    widest = max(standard_error(found.units, found.resolution) for found in own.values())
+    error = max((value - each[0]) / t, widest)
+    record = {
+        "method": "jackknife",
+        "resolution": error * math.sqrt(12.0 * n),
+        "bias": min(value + t * error - all_at_once[1], 0.0),
+        "bounds": list(BOUNDS),
+    }
+    found = replayed([signs[key[0]] * unit for unit in own[key].units], value, LEVEL, record)
+    return missing() if found is None else replace(found, note=name, parts=len(pairs))
 
-    def statistic(kept: NDArray[np.intp]) -> float | None:
-        return _least(
-            weakest({cell: within_t_association(x[kept], y[kept]) for cell, (x, y) in own.items()})
-            for own in pairs.values()
-        )
 
-    each, all_at_once = (_together_in_all(pairs, level) for level in (LEVEL, 1.0 - (1.0 - LEVEL) / count))
-    # That all agree takes each cell at its own level (intersection-union); that one disagrees is a pick of them all.
-    hold = None if each is None or all_at_once is None else (each[0], all_at_once[1])
-    size = min(informative(*own[PRIMARY]) for own in pairs.values())
-    return replace(chain_interval(statistic, series.n_chains, size, hold=hold), parts=count)
-
-
-def _together_in_all(pairs: Mapping[str, Mapping[Cell, tuple[Array, Array]]], level: float) -> Interval | None:
+def _together_in_all(own: Mapping[tuple[str, Cell], Estimate], dimensions: Sequence[str]) -> Interval | None:
     """:func:`together` of every dimension, and of these the least ends."""
-    found = [
-        together({cell: association_interval(x, y, level).interval for cell, (x, y) in own.items()})
-        for own in pairs.values()
-    ]
+    found = [together({cell: own[d, cell].interval for cell in CELLS}) for d in dimensions]
     known = [one for one in found if one is not None]
     if len(known) < len(found):
         return None
