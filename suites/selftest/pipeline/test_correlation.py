@@ -395,3 +395,72 @@ def test_the_picture_shows_the_case_its_controls_and_all_cells(claims: Mapping[s
     ]
     assert [len(group.values) for group in units.groups] == [6, c.SEEDS, 6, 12, 12, 12, 12]
     assert all(-1 - 1e-9 <= value <= 1 + 1e-9 for group in units.groups[:2] for value in group.values)
+
+
+# --------------------------------------------------------------------------- late effects
+LATE_EFFECTS = {
+    "corr-rome-negative",
+    "corr-memit-negative",
+    "corr-wise-partial",
+    "corr-R-large-implies-degradation",
+    "amp-method-differences",
+    "cum-law-breaks",
+    "pc-decay-with-edits",
+    "pc-basis-drift-worse-than-linear",
+}
+
+
+def test_claims_about_what_comes_late_are_those_of_the_decisions(claims: Mapping[str, ClaimSpec]) -> None:
+    assert {name for name, claim in claims.items() if claim.late == "effect"} == LATE_EFFECTS
+    assert {name for name, claim in claims.items() if claim.late == "absence"} == {WEAK}
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "horizon"),
+    [
+        (ROME_NEGATIVE, "ROME", 50),
+        (ROME_NEGATIVE, "ROME-identity", 50),
+        ("corr-memit-negative", "MEMIT", 1000),
+        ("corr-wise-partial", "WISE", 1301),
+        (WEAK, "AlphaEdit", 1301),
+        ("amp-method-differences", "AlphaEdit", 500),
+        ("corr-robust-to-summary", "ROME", None),
+    ],
+)
+def test_horizons_are_the_papers(name: str, method: str, horizon: int | None) -> None:
+    library = load_library([ROOT / "specs"])
+    assert cases.horizon_of(library, Case(library.claims[name], "smollm2-135m", method, "worldfacts")) == horizon
+
+
+@pytest.mark.parametrize(
+    ("name", "link", "n", "verdict"),
+    [
+        (ROME_NEGATIVE, rising, 12, "inconclusive"),
+        (ROME_NEGATIVE, falling, 12, "supported"),
+        (WEAK, unlinked, 40, "inconclusive"),
+        (WEAK, falling, 12, "refuted"),
+    ],
+)
+def test_ten_edits_say_nothing_against_what_comes_after_fifty(
+    claims: Mapping[str, ClaimSpec], name: str, link: Draw, n: int, verdict: str
+) -> None:
+    claim = claims[name].model_copy(update={"checks": ()})
+    _, made = judged(claim, series(n, link), dimensions_of(claim))
+    made.edits = 10
+    decision = cases.rule(claim, made, horizon=50).decision
+    assert decision.verdict == verdict, decision.reason
+    assert ("T = 10 is below the horizon of 50 edits" in decision.reason) == (verdict == "inconclusive")
+    made.edits = 50
+    assert (
+        cases.rule(claim, made, horizon=50).decision.verdict
+        == judged(claim, series(n, link), dimensions_of(claim))[0].verdict
+    )
+
+
+def test_several_methods_are_named_once_each(claims: Mapping[str, ClaimSpec]) -> None:
+    claim = claims[LARGE]
+    assert claim.quantifier == "at_least_two" and set(claim.about) == {"ROME", "MEMIT", "WISE", "AlphaEdit"}
+    with pytest.raises(ValueError, match="name two or more"):
+        ClaimSpec.model_validate(claim.model_dump() | {"about": ("ROME",)})
+    with pytest.raises(ValueError, match="'late_from' is of a claim that is 'late'"):
+        ClaimSpec.model_validate(claim.model_dump() | {"late": None, "late_from": 50})
