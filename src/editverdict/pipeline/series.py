@@ -195,8 +195,8 @@ def agreement(series: Series, dimensions: Sequence[str]) -> Estimate:
 
     The smallest of many noisy numbers lies below zero by chance, which its jackknife would not see; so both ends are
     what the cells' own intervals say together (:func:`together`). That all agree takes each cell at its own level
-    (intersection-union); that one disagrees is a pick of them all, and takes Bonferroni's. The standard error, for
-    corrections over several cases, is at least that of every cell.
+    (intersection-union); that one disagrees is a pick of them all, and takes Bonferroni's. Units are those of the
+    least cell; how much further the others reach is in the bias.
     """
     pairs = {(d, cell): series.pair(cell, d) for d in dimensions for cell in CELLS}
     own = {key: association_interval(x, y) for key, (x, y) in pairs.items()}
@@ -211,16 +211,11 @@ def agreement(series: Series, dimensions: Sequence[str]) -> Estimate:
     each, all_at_once = _together_in_all(own, dimensions), _together_in_all(strict, dimensions)
     if each is None or all_at_once is None:
         return Estimate(value, None, LEVEL, series.n_chains, (), "none", f"{name}; some cell has no interval")
-    n, t = series.n_chains, t_quantile(LEVEL, series.n_chains - 1)
-    widest = max(standard_error(found.units, found.resolution) for found in own.values())
-    error = max((value - each[0]) / t, widest)
-    record = {
-        "method": "jackknife",
-        "resolution": error * math.sqrt(12.0 * n),
-        "bias": min(value + t * error - all_at_once[1], 0.0),
-        "bounds": list(BOUNDS),
-    }
-    found = replayed([signs[key[0]] * unit for unit in own[key].units], value, LEVEL, record)
+    units, resolution = [signs[key[0]] * unit for unit in own[key].units], own[key].resolution
+    half = t_quantile(LEVEL, series.n_chains - 1) * standard_error(units, resolution)
+    shifts = [min(value + half - all_at_once[1], 0.0), max(value - half - each[0], 0.0)]
+    record = {"method": "jackknife", "resolution": resolution, "bias": shifts, "bounds": list(BOUNDS)}
+    found = replayed(units, value, LEVEL, record)
     return missing() if found is None else replace(found, note=name, parts=len(pairs))
 
 
