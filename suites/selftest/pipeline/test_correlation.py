@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -16,91 +16,31 @@ from editverdict.evaluation.dimensions import Scores
 from editverdict.evaluation.questions import DIMENSIONS
 from editverdict.inference.intervals import Estimate, replayed, seeds_interval
 from editverdict.inference.regions import decide
-from editverdict.inference.rows import Region
-from editverdict.inference.verdicts import CaseDecision, decide_case, judge_definition
 from editverdict.pipeline import cases
 from editverdict.pipeline import series as c
-from editverdict.pipeline.measurement import Case, Measurement
+from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.measures import correlation
 from editverdict.pipeline.setup import load_library
 from editverdict.schema.claims import ClaimSpec
+from suites.selftest.pipeline.planted_series import (
+    ALL,
+    BUT_GEN,
+    STEPS,
+    Draw,
+    dimensions_of,
+    falling,
+    halfway,
+    judged,
+    rising,
+    series,
+    unlinked,
+)
 from suites.selftest.pipeline.sessions import ROOT
-
-STEPS = (2, 5, 10)
-ALL, BUT_GEN = DIMENSIONS, ("rel", "loc", "port")
-Draw = Callable[[np.random.Generator, c.Array], c.Array]
 
 
 @pytest.fixture(scope="module")
 def claims() -> Mapping[str, ClaimSpec]:
     return load_library([ROOT / "specs"]).claims
-
-
-def dimensions_of(claim: ClaimSpec) -> Sequence[str]:
-    return ("rel",) if claim.quantity == "reliability_association" else BUT_GEN if "but_gen" in claim.quantity else ALL
-
-
-def signed(n: int, signs: Mapping[str, float], seed: int = 0, noise: float = 0.02) -> c.Series:
-    """Chains whose R_k is tied to each dimension by its own sign, 0 for not at all; nearly the same at every T."""
-    rng = np.random.default_rng(seed)
-    r = 0.2 * rng.standard_normal((n, 2)) + rng.standard_normal((n, 1))
-    x = {cell: r + 0.01 * rng.standard_normal(r.shape) for cell in c.CELLS}
-    y = {d: signs[d] * r + noise * rng.standard_normal(r.shape) for d in DIMENSIONS}
-    return c.Series((5, 10), x, y | {"loc_eq4": y["loc"]})
-
-
-def series(n: int, link: Draw, seed: int = 0, noise: float = 0.05, steps: Sequence[int] = STEPS) -> c.Series:
-    """Chains whose R_k grows with T and whose scores fall with T, linked within T by ``link`` alone."""
-    rng, trend = np.random.default_rng(seed), 3.0 * np.asarray(steps, dtype=float)
-    own = rng.normal(size=(n, len(steps)))
-    r = {cell: np.exp(own + noise * rng.normal(size=own.shape) + trend) for cell in c.CELLS}
-    return c.Series(tuple(steps), r, {d: link(rng, own) - trend for d in (*DIMENSIONS, "loc_eq4")})
-
-
-def falling(rng: np.random.Generator, own: c.Array) -> c.Array:
-    return -own + 0.1 * rng.normal(size=own.shape)
-
-
-def rising(rng: np.random.Generator, own: c.Array) -> c.Array:
-    return -falling(rng, own)
-
-
-def halfway(rng: np.random.Generator, own: c.Array) -> c.Array:
-    """Spearman about -.5: on the edge of what is claimed of ROME, and of what is claimed of AlphaEdit."""
-    return -own + 1.7 * rng.normal(size=own.shape)
-
-
-def unlinked(rng: np.random.Generator, own: c.Array) -> c.Array:
-    return rng.normal(size=own.shape)
-
-
-def judged(
-    claim: ClaimSpec, found: c.Series, dimensions: Sequence[str], **wrong: Estimate
-) -> tuple[CaseDecision, Measurement]:
-    """The case as the pipeline would judge it, some controls replaced."""
-    size = claim.quantity == "performance_association_size_but_gen"
-    made = Measurement(c.definitions_of(found, dimensions, size=size), c.controls_of(found, dimensions, size=size))
-    if claim.quantity == "association_agreement":
-        made = Measurement({"smallest": c.agreement(found, dimensions)}, _agreement_controls(found, dimensions))
-    made.controls |= {name.replace("_", "-"): estimate for name, estimate in wrong.items()}
-    region, primary = cases.region_of(claim), made.definitions[claim.primary.name]
-    decision = decide_case(
-        describes=claim.describes,
-        unit=claim.unit,
-        region=region,
-        primary=primary,
-        min_units=claim.min_units,
-        definitions=[judge_definition(d.name, d.role, made.definitions[d.name], region) for d in claim.definitions],
-        controls=[cases._control(control, made, primary, region) for control in claim.controls],
-    )
-    return decision, made
-
-
-def _agreement_controls(found: c.Series, dimensions: Sequence[str]) -> dict[str, Estimate]:
-    return {
-        "summaries-negated": c.planted_agreement(found, dimensions, c.NEGATED),
-        "scores-dealt": c.planted_agreement(found, dimensions),
-    }
 
 
 # --------------------------------------------------------------------------- what the verdicts say
@@ -220,49 +160,6 @@ def test_scores_too_coarse_for_a_link_leave_the_positive_control_open(claims: Ma
     assert decide(cases.region_of(claims["corr-rome-negative"]), c.linked(steps, c.PRIMARY, BUT_GEN[:2]).interval) == (
         "supported"
     )
-
-
-# --------------------------------------------------------------------------- every dimension
-ROME_NEGATIVE, WEAK, LARGE = "corr-rome-negative", "corr-alphaedit-weak", "corr-R-large-implies-degradation"
-
-
-@pytest.mark.parametrize(
-    ("name", "signs", "verdict", "mean_would_say"),
-    [
-        (WEAK, {"rel": -1, "loc": 1, "port": 0, "gen": 0}, "refuted", "supported"),
-        (ROME_NEGATIVE, {"rel": -1, "gen": -1, "loc": -1, "port": 0}, "refuted", "supported"),
-        (ROME_NEGATIVE, {"rel": -1, "gen": -1, "loc": -1, "port": -1}, "supported", "supported"),
-        (ROME_NEGATIVE, {"rel": -1, "gen": -1, "loc": -1, "port": 1}, "refuted", "inconclusive"),
-        (LARGE, {"rel": -1, "gen": 0, "loc": 0, "port": 0}, "not supported", "supported"),
-        (LARGE, {"rel": -1, "gen": 0, "loc": -1, "port": -1}, "supported", "supported"),
-    ],
-)
-def test_no_dimension_hides_behind_the_others(
-    claims: Mapping[str, ClaimSpec], name: str, signs: Mapping[str, float], verdict: str, mean_would_say: str
-) -> None:
-    claim, found = claims[name], signed(48, signs)
-    decision, made = judged(claim, found, dimensions_of(claim))
-    if verdict == "not supported":
-        assert decision.verdict in ("refuted", "inconclusive"), decision.reason
-    else:
-        assert decision.verdict == verdict, decision.reason
-    mean = made.definitions["mean-over-dimensions"]
-    region = Region(op="within", low=-0.5, high=0.5) if name == WEAK else cases.region_of(claim)
-    assert decide(region, mean.interval) == mean_would_say
-    assert not decision.depends_on_definition, "the mean is described, and contradicts nothing"
-
-
-def test_a_sign_that_flips_in_one_dimension_refutes_robustness(claims: Mapping[str, ClaimSpec]) -> None:
-    found = signed(24, dict.fromkeys(DIMENSIONS, -1.0))
-    claim = claims["corr-robust-to-summary"]
-    assert judged(claim, found, ALL)[0].verdict == "supported"
-    rng = np.random.default_rng(1)
-    port = rng.standard_normal((24, 2))
-    flipped = {cell: x + (3 * port if cell[0] == "q95" else -3 * port) for cell, x in found.amplification.items()}
-    y = {d: -50 * c_ for d, c_ in found.performance.items()} | {"port": port}
-    turned = c.Series((5, 10), flipped, y)
-    decision, made = judged(claim, turned, ("port",))
-    assert decision.verdict == "refuted" and (made.definitions["smallest"].value or 0) < -0.5, decision.reason
 
 
 def test_one_summary_that_disagrees_refutes_robustness(claims: Mapping[str, ClaimSpec]) -> None:
@@ -395,72 +292,3 @@ def test_the_picture_shows_the_case_its_controls_and_all_cells(claims: Mapping[s
     ]
     assert [len(group.values) for group in units.groups] == [6, c.SEEDS, 6, 12, 12, 12, 12]
     assert all(-1 - 1e-9 <= value <= 1 + 1e-9 for group in units.groups[:2] for value in group.values)
-
-
-# --------------------------------------------------------------------------- late effects
-LATE_EFFECTS = {
-    "corr-rome-negative",
-    "corr-memit-negative",
-    "corr-wise-partial",
-    "corr-R-large-implies-degradation",
-    "amp-method-differences",
-    "cum-law-breaks",
-    "pc-decay-with-edits",
-    "pc-basis-drift-worse-than-linear",
-}
-
-
-def test_claims_about_what_comes_late_are_those_of_the_decisions(claims: Mapping[str, ClaimSpec]) -> None:
-    assert {name for name, claim in claims.items() if claim.late == "effect"} == LATE_EFFECTS
-    assert {name for name, claim in claims.items() if claim.late == "absence"} == {WEAK}
-
-
-@pytest.mark.parametrize(
-    ("name", "method", "horizon"),
-    [
-        (ROME_NEGATIVE, "ROME", 50),
-        (ROME_NEGATIVE, "ROME-identity", 50),
-        ("corr-memit-negative", "MEMIT", 1000),
-        ("corr-wise-partial", "WISE", 1301),
-        (WEAK, "AlphaEdit", 1301),
-        ("amp-method-differences", "AlphaEdit", 500),
-        ("corr-robust-to-summary", "ROME", None),
-    ],
-)
-def test_horizons_are_the_papers(name: str, method: str, horizon: int | None) -> None:
-    library = load_library([ROOT / "specs"])
-    assert cases.horizon_of(library, Case(library.claims[name], "smollm2-135m", method, "worldfacts")) == horizon
-
-
-@pytest.mark.parametrize(
-    ("name", "link", "n", "verdict"),
-    [
-        (ROME_NEGATIVE, rising, 12, "inconclusive"),
-        (ROME_NEGATIVE, falling, 12, "supported"),
-        (WEAK, unlinked, 40, "inconclusive"),
-        (WEAK, falling, 12, "refuted"),
-    ],
-)
-def test_ten_edits_say_nothing_against_what_comes_after_fifty(
-    claims: Mapping[str, ClaimSpec], name: str, link: Draw, n: int, verdict: str
-) -> None:
-    claim = claims[name].model_copy(update={"checks": ()})
-    _, made = judged(claim, series(n, link), dimensions_of(claim))
-    made.edits = 10
-    decision = cases.rule(claim, made, horizon=50).decision
-    assert decision.verdict == verdict, decision.reason
-    assert ("T = 10 is below the horizon of 50 edits" in decision.reason) == (verdict == "inconclusive")
-    made.edits = 50
-    assert (
-        cases.rule(claim, made, horizon=50).decision.verdict
-        == judged(claim, series(n, link), dimensions_of(claim))[0].verdict
-    )
-
-
-def test_several_methods_are_named_once_each(claims: Mapping[str, ClaimSpec]) -> None:
-    claim = claims[LARGE]
-    assert claim.quantifier == "at_least_two" and set(claim.about) == {"ROME", "MEMIT", "WISE", "AlphaEdit"}
-    with pytest.raises(ValueError, match="name two or more"):
-        ClaimSpec.model_validate(claim.model_dump() | {"about": ("ROME",)})
-    with pytest.raises(ValueError, match="'late_from' is of a claim that is 'late'"):
-        ClaimSpec.model_validate(claim.model_dump() | {"late": None, "late_from": 50})
