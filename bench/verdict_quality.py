@@ -13,11 +13,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 
+from editverdict.inference.association import association_interval
 from editverdict.inference.intervals import LEVEL
 from editverdict.inference.pvalues import alpha
+from editverdict.pipeline.planted.association import DECISIVE_FROM
 from editverdict.pipeline.planted.quality import (
     COVERAGE_WITHIN,
     DECISIVE_AT_LEAST,
@@ -29,6 +32,19 @@ from editverdict.pipeline.planted.quality import (
 
 ROOT = Path(__file__).resolve().parents[1]
 VERDICTS = ("supported", "refuted", "inconclusive", "invalid")
+UNIT_COLUMNS = [
+    "hypothesis",
+    "units",
+    "worlds",
+    "wrong decisive",
+    "coverage",
+    "well-powered",
+    "decisive of these",
+    "an exact t interval",
+]
+_ORDER = np.arange(6.0)[:, None] * np.ones(2)
+SIX_CHAINS = f"{(association_interval(_ORDER, -_ORDER).interval or (0.0, 0.0))[1]:.2f}"
+"""Upper end of a perfect negative association of six chains at two T."""
 
 
 def percent(share: float) -> str:
@@ -62,17 +78,35 @@ def page(tallies: list[Tally], worlds: int, seed: int, seconds: float) -> str:
         for answer in ("supported", "refuted")
     ]
     units = [
-        [t.family, str(n), str(count), percent(decided / count), percent(could / count)]
+        [
+            t.family,
+            str(n),
+            str(c.worlds),
+            f"{c.wrong} ({percent(c.wrong / c.worlds)})",
+            percent(c.covered / c.worlds),
+            str(c.powered),
+            percent(c.decided / c.powered) if c.powered else percent(float("nan")),
+            percent(c.could / c.powered) if c.powered else percent(float("nan")),
+        ]
         for t in tallies
-        for n, (count, decided, could) in t.by_units.items()
+        for n, c in t.by_units.items()
     ]
-    outcome = "All targets are met." if not missed else "Missed: " + "; ".join(missed) + "."
+    few = [f"{t.family} ({'; '.join(t.undecided_by_few())})" for t in tallies if t.undecided_by_few()]
+    outcome = "Missed: " + "; ".join(missed) + "." if missed else "Wrong verdicts and coverage meet their targets."
+    if few:
+        share = f"{100 * DECISIVE_AT_LEAST:g}%"
+        outcome += f"""
+
+**Not met with few chains: decisive in {share} of the well-powered.** Decided are of {", ".join(few)}."""
     return f"""# How often verdicts are right
 
 Synthetic worlds whose answer is known, judged by the project's own estimators, controls and decision rule
 (`editverdict.pipeline.planted`; `make bench` runs them all and writes this page; a fast version is in the self-tests).
-{outcome} The share of decisive verdicts depends on the number of units: that of the association within T is met by 24
-chains and more (last table); with the 6 chains of the profiles that ship, such claims mostly stay undecided.
+
+{outcome}
+
+The profiles that ship have 6 chains: with them claims on association with performance mostly stay undecided, and that
+is no fault of their subject (see "Six chains").
 
 - Nominal coverage of every interval: {100 * LEVEL:g}%; one-sided α of every decision: {alpha(LEVEL):g}.
 - The truth of a world is a closed form, or a computation in the limit of infinite data; so is the true standard error,
@@ -82,7 +116,9 @@ chains and more (last table); with the 6 chains of the profiles that ship, such 
 - Targets: wrong decisive verdicts at most {100 * WRONG_AT_MOST:g}% of worlds, decisive at least
   {100 * DECISIVE_AT_LEAST:g}% of the well-powered, coverage {100 * LEVEL:g}% within {100 * COVERAGE_WITHIN:g} points.
 - Sizes: d = 32; spectra from 50 samples per dimension in 80 texts and 20 blocks; 20 edits; 6 or 12 chains (for
-  associations 6 to 96); no model.
+  associations 6, 12, 24 and 48, a quarter of the worlds each, three T, one to four dimensions); no model.
+- Of associations every number of chains has to meet the targets by itself; the share of decisive verdicts is asked for
+  from {DECISIVE_FROM} chains on. Elsewhere the targets are of a hypothesis as a whole.
 
 {markdown_table(["hypothesis", "worlds", "near", "wrong decisive", "decisive among well-powered", "coverage"], rates)}
 
@@ -90,13 +126,30 @@ chains and more (last table); with the 6 chains of the profiles that ship, such 
 
 {markdown_table(["hypothesis: true answer", *VERDICTS], matrix)}
 
-## Well-powered worlds by number of units
+## By number of units
 
 An exact {100 * LEVEL:g}% interval over 6 units is 4.03 standard errors wide to each side, so that it decides one
-case in two that lies exactly 4 away; the last column is what such an interval would decide of these very worlds, were
-their units normal.
+case in two that lies exactly 4 away; the last column is what such an interval would decide of the well-powered worlds,
+were their units normal.
 
-{markdown_table(["hypothesis", "units", "well-powered", "decisive", "an exact t interval"], units)}
+{markdown_table(UNIT_COLUMNS, units)}
+
+## Six chains
+
+Why claims on association with performance seldom get a verdict from the six chains that ship:
+
+- An interval over six chains is 4.03 standard errors wide to each side, and its standard error is at least that of
+  Fisher's scale for as many independent pairs as there are values. The strongest link that there can be, all ranks the
+  other way round at both T of the profile, then reaches from -1 to {SIX_CHAINS}: about the threshold of -0.5, with
+  nothing to spare for any noise, a tie or a T that is left out.
+- The floor cannot be made away with, for six chains agree by chance: without it 86% to 98% of intervals held the truth.
+- All dimensions have to lie beyond the threshold, so the one that is least sure decides when.
+- A permutation test is no way out. Six chains have 720 orders, so its smallest p, to one side, is 1/720; over
+  the 48 cells of the paper's tables Holm's correction makes that 0.067.
+- More T of the same chains do not replace chains: a chain's values at several T are made of the same edits.
+
+So an `inconclusive` of `corr-*` with six chains says that there are six chains. From {DECISIVE_FROM} on such claims
+are decided where there is something to decide, and most of the time with 24; no profile that ships has so many.
 
 ## What the worlds changed
 
@@ -108,6 +161,10 @@ their units normal.
 - Thirty-fold controls stand on ten edits: over six, edits whose sizes differ by half left one well-powered world in
   fifteen undecided for its control alone.
 - An association within T counts only T at which both sides vary: a T at which all chains score alike had diluted it.
+- Associations in several dimensions are judged by the largest, not by the mean, and its interval is made of the
+  dimensions' own: near ties the jackknife of a maximum would have the spread of whichever dimension leads.
+- The associations' worlds had one dimension, no controls and mostly 48 chains or 96, and it was this mix that let the
+  page say that all targets are met. Now every number of chains stands for itself.
 - Not mended: the share of R_k above 1 is read on the same base spectrum without such an allowance; its coverage is the
   lowest here.
 
@@ -123,11 +180,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--worlds", type=int, default=520, help="worlds per hypothesis")
     parser.add_argument("--seed", type=int, default=0, help="first seed")
+    parser.add_argument("--only", default="", help="hypotheses whose name contains this; the page is then not written")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "verdict-quality.md", help="where the page goes")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     console, started, tallies = Console(width=120), time.perf_counter(), []
-    for family in FAMILIES:
+    for family in (one for one in FAMILIES if options.only in one.name):
         tallies.append(run(family, range(options.seed, options.seed + options.worlds)))
         t = tallies[-1]
         console.print(
@@ -135,10 +193,16 @@ def main() -> int:
             f"well-powered decided, coverage {percent(t.coverage)}, {t.seconds:.0f} s",
             highlight=False,
         )
-    options.out.write_text(page(tallies, options.worlds, options.seed, time.perf_counter() - started), encoding="utf-8")
+    text = page(tallies, options.worlds, options.seed, time.perf_counter() - started)
+    if options.only:
+        console.print(text[text.index("## By number") : text.index("## Six")], highlight=False, markup=False)
+    else:
+        options.out.write_text(text, encoding="utf-8")
+        console.print(f"table: {options.out}", highlight=False)
     missed = [text for tally in tallies for text in tally.misses()]
-    console.print("missed: " + "; ".join(missed) if missed else "all targets are met", highlight=False)
-    console.print(f"table: {options.out}", highlight=False)
+    console.print(
+        "missed: " + "; ".join(missed) if missed else "no target is missed where it is asked for", highlight=False
+    )
     return 1 if missed else 0
 
 

@@ -13,8 +13,7 @@ normal or with heavy-tailed steps, or one and the same), the plain jackknife cov
 values are the same at all T: there 86% to 98%, for few chains often agree by chance and then show no spread. So the
 standard error is at least what Fisher's scale z = artanh gives: the larger of the jackknife's there and of that of as
 many independent pairs as there are values. The mended interval covers 98% to 100%; it is cut at -1 and 1. Six chains
-rarely decide anything with it: a true -.9 is found below -.5 in one case of ten; with twelve chains in every third, and
-in two of three where three dimensions of performance are averaged.
+rarely decide anything with it: a true -.9 is found below -.5 in one case of ten; with twelve chains in every third.
 """
 
 from __future__ import annotations

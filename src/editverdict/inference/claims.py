@@ -8,6 +8,12 @@ Quantifiers
     run cannot be undone by completing the run). With a single planned case there is nothing to correct.
 ``exists`` (its mirror)
     Supported iff some case is supported and survives Holm; refuted iff every planned case is refuted.
+``at_least_two`` ("several methods", out of those that the claim names)
+    Supported iff two methods have a case that is supported and survives Holm over all planned cases. A method is ruled
+    out iff every planned case of it is refuted; refuted iff so many of the *named* methods are ruled out that fewer
+    than two are left (one that has no planned case is left). Ruling out all but one goes wrong if either of two true
+    methods is lost, so that the largest p value among them counts twice (the partial conjunction of Benjamini and
+    Heller, Biometrics 64 (2008) 1215-1222, with Bonferroni's bound), and each counts by its own largest over cases.
 ``most``
     The share of supported cases, clustered by model: one share per model, a t interval over models, compared with 1/2.
     A case that is inconclusive by its interval counts as refuted for the lower end and as supported for the upper one.
@@ -20,7 +26,7 @@ Precedence, first that applies
 ------------------------------
 1. no planned case                                          -> not_run
 2. ``all`` with a corrected refutation                      -> refuted  (a counterexample stands, whatever is missing)
-   ``exists`` with a corrected support                      -> supported
+   ``exists`` with a corrected support, ``at_least_two`` with those of two methods -> supported
 3. a planned case has no row                                -> incomplete
 4. all cases not_run                                        -> not_run
 5. a case is broken                                         -> broken
@@ -46,12 +52,10 @@ from editverdict.inference.forms import apart_in
 from editverdict.inference.intervals import LEVEL, t_interval
 from editverdict.inference.pvalues import alpha, case_p_values
 from editverdict.inference.rows import ClaimVerdict, Region, Row
-from editverdict.inference.verdicts import number
+from editverdict.inference.verdicts import EDITS_KEY, number
 
-EDITS_KEY = "edits"
-"""Key of ``Row.descriptive`` that holds T, the number of edits in the state that was measured."""
 Word = Literal["supported", "refuted", "inconclusive", "invalid", "broken", "not_run", "incomplete"]
-Quantifier = Literal["all", "exists", "most", "mean"]
+Quantifier = Literal["all", "exists", "at_least_two", "most", "mean"]
 DECIDED = ("supported", "refuted", "inconclusive")
 
 
@@ -69,6 +73,7 @@ def claim_verdict(
     planned: Sequence[str],
     *,
     quantifier: Quantifier | None = None,
+    about: Sequence[str] = (),
     statement: str = "",
     hypothesis: str = "",
     kind: str = "claim",
@@ -88,6 +93,8 @@ def claim_verdict(
         Ids of the cases that the profile plans for this claim.
     quantifier
         The claim's; by default the one its rows carry, else ``all``.
+    about
+        Methods that the claim names, of which ``at_least_two`` speaks; by default those of the rows.
     statement, hypothesis, kind
         For a claim without rows; otherwise the rows' own are taken.
     generality
@@ -96,7 +103,7 @@ def claim_verdict(
         Level of the intervals of the cases (the tests use (1 - level) / 2 on one side).
     family_p
         Case id -> p value already corrected over a whole family (:func:`editverdict.inference.pvalues.family_p_values`,
-        in the direction that the quantifier needs: ``refute`` for ``all``, ``support`` for ``exists``), used instead of
+        in the direction that the quantifier needs: ``refute`` for ``all``, ``support`` for the others), used instead of
         Holm over the claim's own cases. A planned case absent from it counts as 1.
 
     Raises
@@ -109,7 +116,7 @@ def claim_verdict(
     have = tuple(found[case] for case in planned if case in found)
     first = have[0] if have else None
     rule: Quantifier = quantifier or (first.quantifier if first else "all")
-    finding = _find(rule, have, planned, missing, level, family_p)
+    finding = _find(rule, have, planned, missing, level, family_p, about)
     standing = [row for row in finding.rows if row.verdict in DECIDED]
     return ClaimVerdict(
         claim=claim,
@@ -174,6 +181,7 @@ def _find(
     missing: tuple[str, ...],
     level: float,
     family_p: Mapping[str, float] | None,
+    about: Sequence[str],
 ) -> _Finding:
     if not planned:
         return _Finding("not_run", "the profile plans no case of this claim", ())
@@ -187,6 +195,8 @@ def _find(
         return obstacle
     if rule == "most":
         return _most(rows, level)
+    if rule == "at_least_two":
+        return _fewer_than_two(rows, about, level)
     return _mean(rows, level) if rule == "mean" else _every(rule, rows)
 
 
@@ -202,8 +212,8 @@ def _survivors(
     level: float,
     family_p: Mapping[str, float] | None,
 ) -> _Finding | None:
-    """``all``: corrected refutations; ``exists``: corrected supports."""
-    if rule not in ("all", "exists"):
+    """``all``: corrected refutations; ``exists``: corrected supports; ``at_least_two``: those of two methods."""
+    if rule not in ("all", "exists", "at_least_two"):
         return None
     word: Literal["refuted", "supported"] = "refuted" if rule == "all" else "supported"
     if family_p is None:
@@ -211,7 +221,7 @@ def _survivors(
         values = [getattr(raw[c], "refute" if rule == "all" else "support") if c in raw else 1.0 for c in planned]
         family_p = dict(zip(planned, holm(values), strict=True))
     kept = tuple(row for row in rows if row.verdict == word and family_p.get(row.case, 1.0) <= alpha(level))
-    if not kept:
+    if not kept or (rule == "at_least_two" and len({row.method for row in kept}) < 2):
         return None
     named = "; ".join(f"{row.case} (corrected p = {family_p[row.case]:.2g})" for row in kept)
     return _Finding(word, f"{len(kept)} of {len(planned)} planned cases {word} after Holm: {named}", kept)
@@ -242,6 +252,30 @@ def _every(rule: Quantifier, rows: tuple[Row, ...]) -> _Finding:
     lost = [row.case for row in rows if row.verdict == opposite]
     note = f"; {opposite} before, not after Holm: {', '.join(lost)}" if lost else ""
     return _Finding("inconclusive", f"of {len(rows)} planned cases {_tally(rows)}{note}", rows)
+
+
+def _fewer_than_two(rows: tuple[Row, ...], about: Sequence[str], level: float) -> _Finding:
+    """``at_least_two`` when every case is decided or inconclusive and fewer than two methods are supported."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.method or "", []).append(row)
+    named = set(about) | set(groups)
+    out = {
+        method: max(case_p_values(row).refute for row in own)
+        for method, own in groups.items()
+        if all(row.verdict == "refuted" for row in own)
+    }
+    needed = len(named) - 1  # all but one
+    said = f"of {len(named)} methods {len(out)} ruled out ({', '.join(out) or 'none'}), {needed} needed"
+    if len(out) >= needed > 0:
+        # With all of them out, the one of the largest p value need not be.
+        twice = 2.0 * sorted(out.values())[needed - 1]
+        if twice <= alpha(level):
+            return _Finding("refuted", f"fewer than two can be left: {said} (corrected p = {twice:.2g})", rows)
+        return _Finding("inconclusive", f"{said}, but not after correction (p = {twice:.2g}); {_tally(rows)}", rows)
+    absent = sorted(named - set(groups))
+    unseen = f"; not planned: {', '.join(absent)}" if absent else ""
+    return _Finding("inconclusive", f"two methods are not supported after Holm; {said}; {_tally(rows)}{unseen}", rows)
 
 
 def _most(rows: tuple[Row, ...], level: float) -> _Finding:

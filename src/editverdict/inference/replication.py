@@ -24,8 +24,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from editverdict.inference.claims import EDITS_KEY
 from editverdict.inference.rows import Interval, PaperNumber, Row
+from editverdict.inference.verdicts import EDITS_KEY
 
 UNUSABLE = {"invalid": "this measurement is invalid", "broken": "this measurement broke"}
 

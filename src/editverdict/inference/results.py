@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from editverdict.inference.controls import control_outcome, specificity
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, replayed
 from editverdict.inference.rows import MEASURED_FIELDS, SCHEMA_VERSION, VOLATILE_FIELDS, ControlResult, Row
-from editverdict.inference.verdicts import decide_case
+from editverdict.inference.verdicts import EDITS_KEY, Late, decide_case
 
 try:
     import fcntl
@@ -191,6 +191,7 @@ def rejudge(row: Row) -> Row:
         definitions=row.definitions,
         controls=controls,
         checks=row.checks,
+        late=stored_late(row),
     )
     return row.model_copy(
         update={
@@ -205,6 +206,14 @@ def rejudge(row: Row) -> Row:
             "controls": controls,
         }
     )
+
+
+def stored_late(row: Row) -> Late | None:
+    """What the row says of effects that may come late; None where its claim is about none (or is of an older run)."""
+    if row.late is None or row.horizon is None:
+        return None
+    edits = row.descriptive.get(EDITS_KEY)
+    return Late(row.late, row.horizon, edits if isinstance(edits, int) else None)
 
 
 def stored_estimate(row: Row) -> Estimate:

@@ -116,7 +116,7 @@ class Row(RowPart):
     family: str = ""
     timed: bool = False
     """Whether the numbers are times or memory: bit-equal only where they come from the same store."""
-    quantifier: Literal["all", "exists", "most", "mean"] = "all"
+    quantifier: Literal["all", "exists", "at_least_two", "most", "mean"] = "all"
     model: str | None = None
     method: str | None = None
     dataset: str | None = None
@@ -136,6 +136,10 @@ class Row(RowPart):
     units: tuple[float, ...] = ()
     """The one number per resampling unit (jackknife: pseudo-values), so that a verdict can be replayed."""
     expected: Region
+    late: Literal["effect", "absence"] | None = None
+    """Whether the claim is about an effect that may come late in a sequence of edits, or about its absence."""
+    horizon: int | None = None
+    """T from which such a claim is decided both ways; T itself is ``descriptive["edits"]``."""
     margin_to_flip: float | None = None
     """How far the threshold would have to move for the verdict to change (in units of the quantity)."""
     controls: tuple[ControlResult, ...] = ()

@@ -8,7 +8,9 @@ controls, the validity checks and the rival definitions. The first rule that app
 3. there is no primary estimate                     -> inconclusive, "no data"
 4. fewer units than the spec asks for               -> inconclusive, with the value printed
 5. a negative or positive control is undecided      -> inconclusive, naming it
-6. the interval lies inside / outside / across the expected region -> supported / refuted / inconclusive
+6. the claim is about what may come late, the chains end below the horizon, and the interval says that it has not
+   come (outside the region, where an effect is claimed; inside, where its absence is) -> inconclusive
+7. the interval lies inside / outside / across the expected region -> supported / refuted / inconclusive
 
 How sure a decision is
 ----------------------
@@ -19,12 +21,18 @@ alpha of 0.005 (:func:`editverdict.inference.pvalues.alpha`); so has each end of
 number (:mod:`editverdict.inference.claims`). What intervals really cover, and how often verdicts are wrong, is measured
 on synthetic worlds with known answers: docs/verdict-quality.md.
 
+What comes late
+---------------
+Some claims are about what the paper sees after fifty or a thousand edits (:class:`Late`). Ten edits that do not show it
+say nothing of what comes later, so they refute no effect and support no absence; an effect that is there after ten is
+there, and decides. The horizon is the T from which the paper reports the effect for the method.
+
 Failing to reject is never a refutation: a straddling interval is inconclusive whatever its centre.
 
 ``depends_on_definition`` asks whether the printed verdict would be another under a rival reading of the paper's words.
-It is set only where rule 6 was reached, if some rival's own interval is decisive (supported or refuted) and says
-something else than the primary definition: its opposite, or a decision where the primary one is inconclusive. A
-rival that cannot decide contradicts nothing. Descriptive definitions get no verdict.
+It is set only where rule 6 was reached, if some rival's own interval is decisive by rules 6 and 7 (supported or
+refuted) and says something else than the primary definition: its opposite, or a decision where the primary one is
+inconclusive. A rival that cannot decide contradicts nothing. Descriptive definitions get no verdict.
 
 ``specific`` comes from the comparators: ``no`` if any says no, ``yes`` if all say yes, else ``undecided``. It is absent
 where there is no comparator or the case is invalid or without data.
@@ -39,7 +47,11 @@ from typing import Literal
 from editverdict.inference import regions
 from editverdict.inference.controls import Specific, combined_specific
 from editverdict.inference.intervals import Estimate
+from editverdict.inference.regions import Decision
 from editverdict.inference.rows import CaseVerdict, CheckResult, ControlResult, DefinitionResult, Interval, Region
+
+EDITS_KEY = "edits"
+"""Key of ``Row.descriptive`` that holds T, the number of edits in the state that was measured."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +61,32 @@ class CaseDecision:
     verdict: CaseVerdict
     reason: str
     margin_to_flip: float | None
-    """None unless the interval decided (rule 6)."""
+    """None unless the interval decided (rule 7)."""
     depends_on_definition: bool
     specific: Specific | None
     definitions: tuple[DefinitionResult, ...]
+
+
+@dataclass(frozen=True)
+class Late:
+    """What a claim says may come late, and how far the measured chains go."""
+
+    claimed: Literal["effect", "absence"]
+    horizon: int
+    """T from which the claim is decided both ways."""
+    edits: int | None
+    """T that was measured; unknown counts as below the horizon."""
+
+    def hides(self, verdict: Decision) -> bool:
+        """Whether a later effect could still overturn what the interval says."""
+        short = self.edits is None or self.edits < self.horizon
+        return short and verdict == ("refuted" if self.claimed == "effect" else "supported")
+
+    def reason(self, verdict: Decision) -> str:
+        """In words, for a verdict that is not let stand."""
+        shown = "unknown" if self.edits is None else f"= {self.edits}"
+        what = "has not come yet, and may later" if self.claimed == "effect" else "is not there yet, and may come later"
+        return f"T {shown} is below the horizon of {self.horizon} edits: the effect {what} ({verdict} at this T alone)"
 
 
 def judge_definition(
@@ -83,6 +117,7 @@ def decide_case(
     definitions: Sequence[DefinitionResult] = (),
     controls: Sequence[ControlResult] = (),
     checks: Sequence[CheckResult] = (),
+    late: Late | None = None,
 ) -> CaseDecision:
     """Apply the rule of this module to one case.
 
@@ -104,6 +139,8 @@ def decide_case(
         As judged by :mod:`editverdict.inference.controls`.
     checks
         Validity checks.
+    late
+        Of claims about what may come late.
     """
     judged = tuple(_judged(definition, region, primary) for definition in definitions)
     measured = _measured(describes, unit, region, primary)
@@ -118,8 +155,13 @@ def decide_case(
         why = obstacle or "no interval"
         return CaseDecision("inconclusive", f"INCONCLUSIVE: {why}; {measured}", None, False, specific, judged)
     verdict = regions.decide(region, primary.interval)
-    rivals = [definition.verdict for definition in judged if definition.role == "rival"]
-    depends = any(rival in ("supported", "refuted") and rival != verdict for rival in rivals)
+    hidden = late is not None and late.hides(verdict)
+    rivals = [d.verdict for d in judged if d.role == "rival" and not (late and d.verdict and late.hides(d.verdict))]
+    said = "inconclusive" if hidden else verdict
+    depends = any(rival in ("supported", "refuted") and rival != said for rival in rivals)
+    if hidden and late is not None:
+        why = f"INCONCLUSIVE: {late.reason(verdict)}; {measured}"
+        return CaseDecision("inconclusive", why, None, depends, specific, judged)
     margin = regions.margin_to_flip(region, primary.interval, verdict)
     return CaseDecision(verdict, f"{verdict.upper()}: {measured}", margin, depends, specific, judged)
 

@@ -17,22 +17,23 @@ import psutil
 from editverdict.data.errors import DataError
 from editverdict.data.records import kind_of
 from editverdict.editors.base import CannotEdit, EditError
-from editverdict.inference.claims import EDITS_KEY
 from editverdict.inference.controls import judge_comparator, judge_control
 from editverdict.inference.forms import apart
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, missing
 from editverdict.inference.rows import CaseVerdict, CheckResult, ControlResult, PaperNumber, Region, Row
-from editverdict.inference.verdicts import CaseDecision, decide_case, judge_definition
+from editverdict.inference.verdicts import EDITS_KEY, CaseDecision, Late, decide_case, judge_definition
 from editverdict.ledger.quoted import resolve, setting
 from editverdict.ledger.tables import Ledger
 from editverdict.pipeline.judging import judge_of
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measures
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.schema.claims import ClaimSpec, Control, PaperValue
-from editverdict.schema.library import spec_hash
+from editverdict.schema.library import SpecLibrary, spec_hash
 
 PAPER_TEXTS = 100_000
 """Texts behind the paper's spectra (B.1)."""
+PAPER_EDITS = 1_301
+"""The paper's longest sequence (ZsRE, Table 37): as far as it followed a method whose collapse it does not report."""
 
 __all__ = ["Judged", "Ruling", "blank_row", "judge_case", "rule"]
 
@@ -50,6 +51,17 @@ class Judged:
 def region_of(claim: ClaimSpec) -> Region:
     """The claim's expected region."""
     return Region(**claim.expect.model_dump())
+
+
+def horizon_of(library: SpecLibrary, case: Case) -> int | None:
+    """T from which a claim about what may come late is decided both ways; None where the claim is about no such thing.
+
+    The claim's own, else the method's (Table 37), else the whole of the paper's longest sequence.
+    """
+    if case.claim.late is None:
+        return None
+    own = None if case.method is None else library.methods[case.method].horizon
+    return case.claim.late_from or own or PAPER_EDITS
 
 
 def judge_case(trial: Trial, case: Case) -> Judged:
@@ -115,6 +127,7 @@ def rule(
     made: Measurement,
     required_checks: Sequence[CheckResult] = (),
     required_controls: Sequence[ControlResult] = (),
+    horizon: int | None = None,
 ) -> Ruling:
     """Judge a measurement; no model is needed for that, so synthetic measurements come this way, too.
 
@@ -126,6 +139,8 @@ def rule(
         Its measurement.
     required_checks, required_controls
         What the checks that the claim requires came to, where they are decided and where they are left open.
+    horizon
+        T from which a claim about what may come late is decided both ways (:func:`horizon_of`).
 
     Raises
     ------
@@ -152,13 +167,14 @@ def rule(
         ],
         controls=controls,
         checks=checks,
+        late=None if claim.late is None or horizon is None else Late(claim.late, horizon, made.edits),
     )
     return Ruling(decision, primary, controls, checks)
 
 
 def _judged(trial: Trial, case: Case) -> Judged:
     made = _measured(trial, case)
-    ruling = rule(case.claim, made, *_required(trial, case))
+    ruling = rule(case.claim, made, *_required(trial, case), horizon_of(trial.library, case))
     decision, primary = ruling.decision, ruling.primary
     scope, why = _scope(trial, case)
     row = blank_row(trial, case, decision.verdict, decision.reason)
@@ -329,6 +345,8 @@ def blank_row(trial: Trial, case: Case, verdict: CaseVerdict, reason: str) -> Ro
         unit=claim.unit,
         min_units=claim.min_units,
         expected=region_of(claim),
+        late=claim.late,
+        horizon=horizon_of(trial.library, case),
         scope=scope,
         scope_reason=why,
         stands_on=case.subject,

@@ -271,6 +271,7 @@ def judge_claims(trial: Trial, rows: Sequence[Row], suites: Sequence[str]) -> li
                 own,
                 planned,
                 quantifier=claim.quantifier,
+                about=claim.about,
                 statement=claim.statement,
                 hypothesis=claim.source.hypothesis,
                 kind=claim.kind,

@@ -4,9 +4,10 @@ Every claim is fed synthetic measurements of what its quantity can be (``range``
 well outside the expected region, controls that do what their roles demand, checks that hold. They take the way of real
 cases, through :func:`editverdict.pipeline.cases.rule`. A sound claim is then supported and refuted by turns; with a
 control that does the opposite or a check that fails it is invalid; with units across the threshold, an undecided
-control, too few units or none it is inconclusive. Whatever comes out otherwise is a finding, and so is a region that
-leaves one side of the threshold impossible. Where a planted family stands for the quantity
-(:mod:`editverdict.pipeline.planted`), a supporting and a refuting world are measured, too.
+control, too few units or none it is inconclusive; so it is, where it is about what may come late and has not come yet
+below the horizon. Whatever comes out otherwise is a finding, and so is a region that leaves one side of the threshold
+impossible. Where a planted family stands for the quantity (:mod:`editverdict.pipeline.planted`), a supporting and a
+refuting world are measured, too.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def try_claims(claims: Iterable[ClaimSpec], seed: int = 0, *, worlds: bool = Tru
             for trial in (*_synthetic(claim, seed), *(_planted(claim, seed) if worlds else ())):
                 measured += 1
                 planted += trial.planted
-                found = rule(claim, trial.measurement, trial.required).decision
+                found = rule(claim, trial.measurement, trial.required, horizon=trial.horizon).decision
                 if found.verdict != trial.expected:
                     problems.append(f"{trial.what} should make it {trial.expected}, and it is {found.reason}")
         findings += [Finding(claim.id, problem) for problem in problems]
@@ -156,6 +157,8 @@ class _Trial:
     expected: str
     required: tuple[CheckResult, ...]
     planted: bool = False
+    horizon: int | None = None
+    """Of claims about what may come late; the measurement itself is of T = 0."""
 
 
 def _synthetic(claim: ClaimSpec, seed: int) -> Iterator[_Trial]:
@@ -185,10 +188,22 @@ def _synthetic(claim: ClaimSpec, seed: int) -> Iterator[_Trial]:
         made = maker.measurement(good)
         made.checks[name] = CheckResult(name=name, ok=False, detail="planted failure")
         yield maker.trial(f"a failed check '{name}'", made, "invalid")
+    if claim.late is not None:
+        yield from _below_the_horizon(claim, maker)
     for name in claim.requires:
         trial = maker.trial(f"'{name}' refuted, which it requires,", maker.measurement(good), "invalid")
         failed = CheckResult(name=f"requires:{name}", ok=False, detail="planted failure")
         yield replace(trial, required=(*(r for r in trial.required if r.name != failed.name), failed))
+
+
+def _below_the_horizon(claim: ClaimSpec, maker: _Maker) -> Iterator[_Trial]:
+    """An effect that has not come yet decides nothing; one that has, does."""
+    for shown in (True, False):
+        made = maker.measurement(maker.units(maker.sides.side(shown)[0]))
+        seen = shown == (claim.late == "effect")
+        verdict = "inconclusive" if not seen else "supported" if shown else "refuted"
+        what = f"units {'inside' if shown else 'outside'}, below the horizon,"
+        yield replace(maker.trial(what, made, verdict), horizon=1)
 
 
 def _planted(claim: ClaimSpec, seed: int) -> Iterator[_Trial]:

@@ -147,6 +147,12 @@ class ClaimSpec(Spec):
     min_units: Annotated[int, Field(ge=2)]
     edits: int | Literal["horizon"] = 1
     """T, the number of edits in the state that is measured (0: the unedited model); 'horizon': the method's."""
+    late: Literal["effect", "absence"] | None = None
+    """Whether the claim is about something that may come late in a sequence of edits: an ``effect``, or the ``absence``
+    of one. At a T below the horizon an effect that was not seen, or an absence that was, decides nothing."""
+    late_from: Annotated[int, Field(ge=1)] | None = None
+    """T from which it does decide; by default the method's horizon, and the paper's whole sequence where the paper
+    reports none."""
     methods: tuple[Literal["parameter", "external-memory", "combination", "control"], ...] = ("parameter",)
     """Kinds of method that the claim is about; ignored where the subject has no method."""
     about: tuple[MethodId, ...] = ()
@@ -161,7 +167,8 @@ class ClaimSpec(Spec):
     controls: tuple[Control, ...] = ()
     checks: tuple[Identifier, ...] = ()
     """Registered validity checks; any that fails makes the case invalid."""
-    quantifier: Literal["all", "exists", "most", "mean"] = "all"
+    quantifier: Literal["all", "exists", "at_least_two", "most", "mean"] = "all"
+    """How cases make a claim; ``at_least_two`` counts methods, out of those of ``about``."""
     population: str
     """What the claim speaks about: models and methods of the paper."""
     family: Identifier
@@ -183,6 +190,14 @@ class ClaimSpec(Spec):
         primaries = [d.name for d in self.definitions if d.role == "primary"]
         if len(primaries) != 1:
             raise ValueError(f"exactly one definition must have role 'primary', found {len(primaries)}")
+        return self
+
+    @model_validator(mode="after")
+    def _said_of_what(self) -> ClaimSpec:
+        if self.late_from is not None and self.late is None:
+            raise ValueError("'late_from' is of a claim that is 'late': effect or absence")
+        if self.quantifier == "at_least_two" and len(self.about) < 2:
+            raise ValueError("quantifier 'at_least_two' counts methods: name two or more of them in 'about'")
         return self
 
     @property

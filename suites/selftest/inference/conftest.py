@@ -9,7 +9,7 @@ import pytest
 
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, t_interval
 from editverdict.inference.rows import Region, Row
-from editverdict.inference.verdicts import decide_case
+from editverdict.inference.verdicts import Late, decide_case
 
 RowMaker = Callable[..., Row]
 
@@ -26,7 +26,9 @@ def _make_row(
     method, claim = more.pop("method", "ROME"), more.pop("claim", "some-claim")
     region = more.pop("expected", Region(op=">=", threshold=0.5))
     primary = estimate or t_interval(units)
-    judged = {key: more.get(key, ()) for key in ("definitions", "controls", "checks")}
+    judged: dict[str, Any] = {key: more.get(key, ()) for key in ("definitions", "controls", "checks")}
+    if more.get("late"):
+        judged["late"] = Late(more["late"], more["horizon"], 10)
     decision = decide_case(
         describes="share", unit="edit", region=region, primary=primary, min_units=more.get("min_units", 2), **judged
     )

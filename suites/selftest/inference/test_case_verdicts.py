@@ -14,7 +14,7 @@ from editverdict.inference.controls import judge_comparator, judge_control
 from editverdict.inference.intervals import LEVEL, Estimate, missing, t_interval
 from editverdict.inference.pvalues import alpha
 from editverdict.inference.rows import CheckResult, ControlResult, DefinitionResult, Region
-from editverdict.inference.verdicts import CaseDecision, decide_case, judge_definition
+from editverdict.inference.verdicts import CaseDecision, Late, decide_case, judge_definition
 
 HIGH = Region(op=">=", threshold=0.5)
 YES = t_interval([0.8, 0.82, 0.81, 0.79])
@@ -121,6 +121,49 @@ def test_depends_on_definition(primary: Estimate, other: DefinitionResult, depen
 def test_nothing_depends_on_a_definition_where_the_interval_did_not_decide() -> None:
     for more in ({"min_units": 6}, {"checks": [BAD]}, {"controls": [UNDECIDED]}):
         assert not decided(YES, definitions=[rival(NO)], **more).depends_on_definition
+
+
+# --------------------------------------------------------------------------- what may come late
+@pytest.mark.parametrize(
+    ("claimed", "primary", "edits", "verdict"),
+    [
+        ("effect", NO, 10, "inconclusive"),
+        ("effect", NO, 49, "inconclusive"),
+        ("effect", NO, None, "inconclusive"),
+        ("effect", NO, 50, "refuted"),
+        ("effect", YES, 10, "supported"),
+        ("effect", MAYBE, 10, "inconclusive"),
+        ("absence", YES, 10, "inconclusive"),
+        ("absence", YES, 50, "supported"),
+        ("absence", NO, 10, "refuted"),
+    ],
+)
+def test_what_has_not_come_before_the_horizon_decides_nothing(
+    claimed: Any, primary: Estimate, edits: int | None, verdict: str
+) -> None:
+    decision = decided(primary, late=Late(claimed, 50, edits))
+    assert decision.verdict == verdict and decision.reason.startswith(verdict.upper())
+    hidden = decision.verdict == "inconclusive" and primary is not MAYBE
+    assert ("is below the horizon of 50 edits" in decision.reason) == hidden
+    assert (decision.margin_to_flip is None) == hidden
+    if hidden and edits is not None:
+        assert decision.reason.startswith(f"INCONCLUSIVE: T = {edits} is below the horizon of 50 edits: the effect ")
+        alone = decided(primary)
+        assert f"({alone.verdict} at this T alone); share = {primary.value:.4g} [" in decision.reason
+
+
+def test_the_horizon_stands_behind_everything_else_in_the_rule() -> None:
+    late = Late("effect", 50, 10)
+    assert decided(NO, late=late, checks=[BAD]).verdict == "invalid"
+    assert "4 of 6 edits" in decided(NO, late=late, min_units=6).reason
+    assert "undecided" in decided(NO, late=late, controls=[UNDECIDED]).reason
+
+
+def test_a_rival_that_has_not_come_yet_contradicts_nothing() -> None:
+    late = Late("effect", 50, 10)
+    assert not decided(YES, definitions=[rival(NO)], late=late).depends_on_definition
+    assert decided(NO, definitions=[rival(YES)], late=late).depends_on_definition
+    assert not decided(NO, definitions=[rival(NO)], late=late).depends_on_definition
 
 
 def test_definitions_are_judged_anew_and_the_primary_one_is_the_estimate() -> None:

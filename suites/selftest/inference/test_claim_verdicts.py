@@ -14,7 +14,7 @@ from scipy import stats
 from editverdict.inference.claims import claim_verdict, generality_of, stands_on
 from editverdict.inference.intervals import Estimate, jackknife_interval, t_interval
 from editverdict.inference.pvalues import alpha, case_p_values, family_p_values
-from editverdict.inference.rows import Region, Row
+from editverdict.inference.rows import ClaimVerdict, Region, Row
 from editverdict.inference.standard_errors import Shared
 
 YES, NO, MAYBE = [0.8, 0.82, 0.81, 0.79], [0.1, 0.12, 0.11, 0.09], [0.1, 0.9, 0.5, 0.4]
@@ -134,6 +134,82 @@ def test_mean_over_models(make_row: Any) -> None:
     other = [*rows, make_row(YES, model="z", expected=Region(op=">=", threshold=0.6))]
     with pytest.raises(ValueError, match="same expected region"):
         judge(other, quantifier="mean")
+
+
+# --------------------------------------------------------------------------- at least two methods
+BARELY = [1.0 - unit for unit in WEAK_NO]
+NAMED = ("ROME", "MEMIT", "WISE", "AlphaEdit")
+
+
+def several(make_row: Any, **verdicts: Any) -> ClaimVerdict:
+    """The claim over one case per named method; a word makes the case an unjudged one, None leaves it without a row."""
+    rows = [
+        make_row(verdict=found, method=method) if isinstance(found, str) else make_row(found, method=method)
+        for method, found in verdicts.items()
+        if found is not None
+    ]
+    planned = [make_row(YES, method=method).case for method in verdicts]
+    return claim_verdict("some-claim", rows, planned, quantifier="at_least_two", about=NAMED)
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "says"),
+    [
+        ({"ROME": YES, "MEMIT": YES, "AlphaEdit": NO}, "supported", "2 of 3 planned cases supported after Holm"),
+        ({"ROME": YES, "MEMIT": YES, "AlphaEdit": None}, "supported", "2 of 3"),
+        ({"ROME": YES, "MEMIT": YES, "AlphaEdit": "broken"}, "supported", "2 of 3"),
+        # One method is not several, whatever the others.
+        ({"ROME": YES, "MEMIT": NO, "AlphaEdit": NO}, "inconclusive", "of 4 methods 2 ruled out (MEMIT, AlphaEdit)"),
+        ({"ROME": YES}, "inconclusive", "not planned: AlphaEdit, MEMIT, WISE"),
+        ({"ROME": NO}, "inconclusive", "of 4 methods 1 ruled out (ROME), 3 needed"),
+        # A counterexample or two is none; WISE, which was not looked at, may be one of two with the third.
+        ({"ROME": NO, "MEMIT": NO}, "inconclusive", "3 needed"),
+        ({"ROME": NO, "MEMIT": NO, "AlphaEdit": NO}, "refuted", "fewer than two can be left: of 4 methods 3 ruled out"),
+        ({"ROME": NO, "MEMIT": NO, "AlphaEdit": NO, "WISE": YES}, "refuted", "3 ruled out"),
+        ({"ROME": NO, "MEMIT": NO, "AlphaEdit": MAYBE}, "inconclusive", "2 ruled out"),
+        ({"ROME": NO, "MEMIT": NO, "AlphaEdit": NO, "WISE": None}, "incomplete", "no row for"),
+        ({"ROME": NO, "MEMIT": NO, "AlphaEdit": NO, "WISE": "not_run"}, "incomplete", "1 not run"),
+        ({"ROME": "not_run", "MEMIT": "not_run"}, "not_run", "because"),
+        ({"ROME": YES, "MEMIT": "invalid", "AlphaEdit": NO}, "invalid", "because"),
+        ({"ROME": YES, "MEMIT": "broken", "AlphaEdit": "invalid"}, "broken", "because"),
+        ({}, "not_run", "plans no case"),
+    ],
+)
+def test_at_least_two_methods(make_row: Any, found: dict[str, Any], verdict: str, says: str) -> None:
+    decision = several(make_row, **found)
+    assert decision.verdict == verdict and says in decision.reason, decision.reason
+
+
+def test_two_models_of_one_method_are_not_two_methods(make_row: Any) -> None:
+    rows = [make_row(YES), make_row(YES, model="m2"), make_row(NO, method="MEMIT")]
+    assert judge(rows, quantifier="at_least_two", about=NAMED).verdict == "inconclusive"
+    assert judge([*rows, make_row(YES, method="MEMIT", model="m2")], quantifier="at_least_two").verdict == "supported"
+    # Ruled out is a method in all of its cases.
+    out = [make_row(NO, method=m, model=model) for m in ("ROME", "MEMIT", "AlphaEdit") for model in ("m1", "m2")]
+    assert judge(out, quantifier="at_least_two", about=NAMED).verdict == "refuted"
+    saved = [*out[:-1], make_row(YES, method="AlphaEdit", model="m2")]
+    assert judge(saved, quantifier="at_least_two", about=NAMED).verdict == "inconclusive"
+
+
+def test_two_methods_are_supported_after_holm_alone(make_row: Any) -> None:
+    alone = make_row(BARELY, method="MEMIT")
+    assert alone.verdict == "supported" and 0.005 / 3 < case_p_values(alone).support < 0.005
+    # The second of four has three left to be corrected for, the second of two none.
+    assert several(make_row, ROME=YES, MEMIT=BARELY, AlphaEdit=MAYBE, WISE=MAYBE).verdict == "inconclusive"
+    assert several(make_row, ROME=YES, MEMIT=BARELY).verdict == "supported"
+
+
+def test_at_least_two_is_wrong_no_oftener_than_it_says(make_row: Any) -> None:
+    """Two of three methods sit at the threshold itself, the third beyond it: support and refutation of 600 worlds."""
+    rng, wrong = np.random.default_rng(0), {"supported": 0, "refuted": 0}
+    for _ in range(600):
+        at = {m: (0.5 + rng.normal(size=8)).tolist() for m in ("ROME", "MEMIT")}
+        low = {"AlphaEdit": (-9.5 + rng.normal(size=8)).tolist()}
+        high = {"AlphaEdit": (10.5 + rng.normal(size=8)).tolist()}
+        for word, third in (("refuted", low), ("supported", high)):
+            rows = [make_row(units, method=m) for m, units in (at | third).items()]
+            wrong[word] += judge(rows, quantifier="at_least_two").verdict == word
+    assert max(wrong.values()) <= 9, wrong  # 600 x .005 = 3 expected at most; ten would be one chance in a thousand
 
 
 def test_stands_on_names_models_methods_t_and_scope(make_row: Any) -> None:

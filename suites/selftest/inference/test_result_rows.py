@@ -200,3 +200,24 @@ def test_replay_catches_what_was_tampered_with(make_row: Any) -> None:
     ):
         changed = row.model_copy(update=update)
         assert same_rows([changed], [rejudge(changed)]) != [], update
+
+
+@pytest.mark.parametrize(("late", "units"), [("effect", NO), ("absence", YES)])
+def test_what_has_not_come_yet_is_judged_again_from_the_row_alone(
+    make_row: Any, tmp_path: Path, late: str, units: list[float]
+) -> None:
+    row = make_row(units, late=late, horizon=50)
+    append_row(tmp_path / "r.jsonl", row)
+    (again,) = read_rows(tmp_path / "r.jsonl")
+    assert again.verdict == "inconclusive" and again.reason.startswith(
+        "INCONCLUSIVE: T = 10 is below the horizon of 50"
+    )
+    assert rejudge(again) == again
+    # The same numbers at the horizon, or of a claim about nothing late, do decide.
+    alone = rejudge(again.model_copy(update={"late": None, "horizon": None})).verdict
+    assert (
+        alone == rejudge(again.model_copy(update={"horizon": 10})).verdict == make_row(units).verdict != "inconclusive"
+    )
+    # A row that does not say how far its chains went is not taken for one that went far enough.
+    unknown = again.model_copy(update={"descriptive": {k: v for k, v in again.descriptive.items() if k != "edits"}})
+    assert rejudge(unknown).verdict == "inconclusive" and "T unknown" in rejudge(unknown).reason

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 
 from editverdict.inference import rows
-from editverdict.inference.claims import EDITS_KEY
 from editverdict.inference.intervals import ESTIMATION_KEY
+from editverdict.inference.verdicts import EDITS_KEY
 
 PAGE = Path(__file__).parents[3] / "docs" / "results-schema.md"
 CLASSES = (

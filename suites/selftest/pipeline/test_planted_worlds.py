@@ -170,13 +170,40 @@ def test_exponents_of_chains(coherence: float, exponent: float) -> None:
 
 def test_association_truth_and_the_trend_that_fools_spearman() -> None:
     """No link within T: over the steps of one chain Spearman still says -1, and the association says 0."""
-    link = association.Link(chains=2000, correlation=-0.6, kept=0.5)
-    found = association.within_t_association(*link.sides(np.random.default_rng(0)))
-    assert found == pytest.approx(link.truth, abs=0.03) and link.truth == pytest.approx(-0.582, abs=1e-3)
-    none = association.Link(chains=2000, correlation=0.0, kept=0.5)
-    assert none.truth == 0.0
-    assert association.within_t_association(*none.sides(np.random.default_rng(0))) == pytest.approx(0.0, abs=0.04)
+    link = association.Link(chains=2000, correlations=(-0.6, -0.9), kept=0.5, common=0.5)
+    series = link.series(np.random.default_rng(0))
+    found = [association.within_t_association(*series.pair(association.PRIMARY, d)) for d in ("rel", "gen")]
+    assert found == pytest.approx(link.truths, abs=0.03) and link.truths[0] == pytest.approx(-0.582, abs=1e-3)
+    assert link.truth(False) == link.truths[0] and link.truth(True) == -link.truths[1]
+    none = association.Link(chains=2000, correlations=(0.0,), kept=0.5)
+    assert none.truth(False) == 0.0
+    sides = none.series(np.random.default_rng(0)).pair(association.PRIMARY, "rel")
+    assert association.within_t_association(*sides) == pytest.approx(0.0, abs=0.04)
     assert np.mean([association.spearman_over_steps(none, seed) for seed in range(40)]) < -0.9
+
+
+def test_associations_are_planted_in_several_dimensions_with_their_controls() -> None:
+    worlds = [make_world(family, seed) for family in (association.ASSOCIATION, association.ASSOCIATION_SIZE)
+              for seed in range(24)]  # fmt: skip
+    assert {world.estimate.n_units for world in worlds} == set(association.CHAINS)
+    assert {world.estimate.parts for world in worlds} >= {1, 3, 4}
+    assert all({c.name for c in world.controls} == {"chains-permuted", "scores-dealt"} for world in worlds)
+    assert all(c.outcome == "ok" for world in worlds for c in world.controls)
+
+
+def test_few_units_are_asked_for_less_and_not_for_nothing() -> None:
+    """Sizes are counted by themselves: a narrow interval in one of them is seen, a wide one where it is asked for."""
+    fine = replace(_normal(0.3), decisive_from=21)
+    assert quality.run(fine, range(400)).misses() == []
+    wide = replace(_normal(0.3, shrink=6.0), decisive_from=21)
+    counted = quality.run(wide, range(400))
+    assert counted.misses(by_chance=True) == [] and counted.undecided_by_few() == [
+        f"20 units: {counted.powered_decisive} of {counted.powered}"
+    ]
+    asked = quality.run(replace(wide, decisive_from=20), range(400))
+    assert any("well-powered worlds are decided (20 units)" in text for text in asked.misses(by_chance=True))
+    narrow = quality.run(replace(_normal(0.3, shrink=0.1), decisive_from=21), range(400))
+    assert any("decisive and wrong (20 units)" in text for text in narrow.misses(by_chance=True))
 
 
 def test_a_plain_plant_is_found_for_a_region() -> None:

@@ -108,8 +108,8 @@ def test_a_rule_that_always_supports_is_found(monkeypatch: pytest.MonkeyPatch) -
         def __init__(self, decision: Any) -> None:
             self.decision = decision
 
-    def always(*args: Any) -> Ruled:
-        decision = honest(*args).decision
+    def always(*args: Any, **more: Any) -> Ruled:
+        decision = honest(*args, **more).decision
         return Ruled(type(decision)("supported", "SUPPORTED: as ever", None, False, None, decision.definitions))
 
     monkeypatch.setattr(vacuous, "rule", always)
@@ -149,3 +149,10 @@ def test_a_planted_world_that_is_judged_wrongly_is_found(monkeypatch: pytest.Mon
     monkeypatch.setattr(vacuous, "clear_plant", swapped)
     found = "\n".join(map(str, try_claims([spec]).findings))
     assert "a planted world" in found and "should make it supported, and it is REFUTED" in found
+
+
+@pytest.mark.parametrize("late", ["effect", "absence"])
+def test_what_has_not_come_below_the_horizon_must_stay_open(late: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert findings(claim(late=late)) == ""
+    monkeypatch.setattr("editverdict.inference.verdicts.Late.hides", lambda self, verdict: False)
+    assert "below the horizon, should make it inconclusive" in findings(claim(late=late))

@@ -34,6 +34,7 @@ from editverdict.pipeline.series import (
     Cell,
     Series,
     agreement,
+    associated,
     controls_of,
     definitions_of,
     family,
@@ -202,43 +203,60 @@ def _pictures(case: Case, made: Measurement, title: str) -> None:
 
 
 # --------------------------------------------------------------------------- the claims
-def _association_claim(trial: Trial, case: Case, dimensions: Sequence[str]) -> Measurement:
+def _association_claim(trial: Trial, case: Case, dimensions: Sequence[str], *, size: bool = False) -> Measurement:
     made, measured = _begun(trial, case)
-    made.definitions = definitions_of(measured.series, dimensions)
-    made.controls = controls_of(measured.series, dimensions, max(SEEDS, trial.profile.sizes.random_seeds))
-    made.notes["chains-permuted"] = "independently at every T"
+    seeds = max(SEEDS, trial.profile.sizes.random_seeds)
+    made.definitions = definitions_of(measured.series, dimensions, size=size)
+    made.controls = controls_of(measured.series, dimensions, seeds, size=size)
+    made.descriptive["by_dimension"] = {d: _number(associated(measured.series, PRIMARY, [d])) for d in dimensions}
+    made.notes["chains-permuted"] = "independently at every T; largest of the dimensions' means over seeds"
+    made.notes["scores-dealt"] = "at every T, the worst to the chain of the largest R_k"
     _pictures(case, made, f"Association within T of R_k and {', '.join(dimensions)} after {case.method} edits")
     return made
 
 
+def _number(estimate: Estimate) -> dict[str, Any]:
+    return {"association": estimate.value, "interval": None if estimate.interval is None else list(estimate.interval)}
+
+
+BUT_GEN = tuple(d for d in DIMENSIONS if d != "gen")
+"""The dimensions that the paper's significant cells are about."""
+
+
 @measure("performance_association")
 def performance_association(trial: Trial, case: Case) -> Measurement:
-    """Association within T of the median R_k with Rel, Gen, Loc and Port (mean)."""
+    """Largest association within T of the median R_k with Rel, Gen, Loc and Port: negative in all if it is."""
     return _association_claim(trial, case, DIMENSIONS)
 
 
 @measure("performance_association_but_gen")
 def performance_association_but_gen(trial: Trial, case: Case) -> Measurement:
     """The same with Rel, Loc and Port, which the paper's significant cells are about."""
-    return _association_claim(trial, case, [d for d in DIMENSIONS if d != "gen"])
+    return _association_claim(trial, case, BUT_GEN)
+
+
+@measure("performance_association_size_but_gen")
+def performance_association_size_but_gen(trial: Trial, case: Case) -> Measurement:
+    """Largest absolute association within T with Rel, Loc and Port: weak in all if it is small."""
+    return _association_claim(trial, case, BUT_GEN, size=True)
 
 
 @measure("reliability_association")
 def reliability_association(trial: Trial, case: Case) -> Measurement:
-    """The same with reliability alone."""
+    """The association with reliability alone."""
     return _association_claim(trial, case, ["rel"])
 
 
 @measure("association_agreement")
 def association_agreement(trial: Trial, case: Case) -> Measurement:
-    """Smallest association (mean over dimensions) over summaries and aggregations, times the sign of the primary."""
+    """Smallest association over summaries, aggregations and dimensions, times the sign of the dimension's primary."""
     made, measured = _begun(trial, case)
     made.definitions = {"smallest": agreement(measured.series, DIMENSIONS)}
     made.controls = {
-        "summaries-negated": planted_agreement(measured.series, NEGATED),
-        "minus-R": planted_agreement(measured.series),
+        "summaries-negated": planted_agreement(measured.series, DIMENSIONS, NEGATED),
+        "scores-dealt": planted_agreement(measured.series, DIMENSIONS),
     }
-    made.notes["summaries-negated"] = f"as minus-R, {' and '.join(NEGATED)} negated"
-    made.notes["minus-R"] = "performance follows whichever summary is looked at"
+    made.notes["summaries-negated"] = f"as scores-dealt, {' and '.join(NEGATED)} the other way round"
+    made.notes["scores-dealt"] = "against whichever summary is looked at"
     _pictures(case, made, f"Agreement of the summaries of R_k after {case.method} edits")
     return made

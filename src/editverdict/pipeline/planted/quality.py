@@ -4,6 +4,9 @@ Targets: decisive verdicts that are wrong, at most 1% of worlds; decisive, at le
 (truth at least 4 true standard errors from the threshold); intervals that hold the truth, the nominal level within 2
 points.
 
+Where few units cannot reach the second, a family says from how many on it is asked for (``decisive_from``); what fewer
+reach is shown with the others, and every number of units meets the targets by itself or misses them.
+
 What few units can reach at best: an exact t interval of level 99% over 6 units is 4.03 standard errors wide to each
 side, so at exactly 4 it decides one case in two, whatever the estimator; :func:`attainable` gives that for any distance
 and number of units, and the counts by number of units stand beside it.
@@ -21,7 +24,7 @@ from scipy import stats
 
 from editverdict.inference.intervals import LEVEL, t_quantile
 from editverdict.inference.rows import Region
-from editverdict.pipeline.planted.association import ASSOCIATION
+from editverdict.pipeline.planted.association import ASSOCIATION, ASSOCIATION_SIZE
 from editverdict.pipeline.planted.chains import CUMULATION, CUMULATION_WITHIN
 from editverdict.pipeline.planted.edits import C_SLOPE, R_SLOPE, SHARE_ABOVE_ONE, SMALL_PERTURBATION
 from editverdict.pipeline.planted.rotations import LARGEST_ANGLE
@@ -49,6 +52,7 @@ FAMILIES: tuple[Family, ...] = (
     CUMULATION,
     CUMULATION_WITHIN,
     ASSOCIATION,
+    ASSOCIATION_SIZE,
 )
 WRONG_AT_MOST = 0.01
 DECISIVE_AT_LEAST = 0.95
@@ -59,6 +63,32 @@ CHANCE = 1e-3
 DECISIVE = ("supported", "refuted")
 _PLANTS_TRIED = 400
 _CLEAR = 8.0
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Verdicts of the worlds of one family with one number of units."""
+
+    worlds: int = 0
+    wrong: int = 0
+    covered: int = 0
+    powered: int = 0
+    decided: int = 0
+    """Decisive ones of the well-powered."""
+    could: float = 0.0
+    """What an exact t interval would decide of these."""
+
+    def with_world(self, world: World, units: int) -> Counts:
+        """One more."""
+        powered = world.distance >= POWERED
+        return Counts(
+            self.worlds + 1,
+            self.wrong + world.wrong,
+            self.covered + world.covered,
+            self.powered + powered,
+            self.decided + (powered and world.verdict in DECISIVE),
+            self.could + (attainable(min(world.distance, 40.0), units) if powered else 0.0),
+        )
 
 
 @dataclass(frozen=True)
@@ -77,10 +107,11 @@ class Tally:
     covered: int
     matrix: dict[tuple[str, str], int]
     """(true answer, verdict) -> worlds."""
-    by_units: dict[int, tuple[int, int, float]]
-    """Number of units -> well-powered worlds, decisive ones, and what an exact t interval would decide of them."""
+    by_units: dict[int, Counts]
     seconds: float
     level: float = LEVEL
+    decisive_from: int = 0
+    """As the family has it."""
 
     @property
     def wrong_rate(self) -> float:
@@ -106,16 +137,35 @@ class Tally:
             Allow for chance: count as missed only what a procedure that just meets the target would give in less than
             one run of a thousand. For small numbers of worlds.
         """
+        whole = Counts(self.worlds, self.wrong, self.covered, self.powered, self.powered_decisive)
         found = []
-        if _above(self.wrong, self.worlds, WRONG_AT_MOST, by_chance):
-            found.append(f"{self.wrong} of {self.worlds} verdicts are decisive and wrong")
-        if _below(self.powered_decisive, self.powered, DECISIVE_AT_LEAST, by_chance):
-            found.append(f"{self.powered_decisive} of {self.powered} well-powered worlds are decided")
-        if _below(self.covered, self.worlds, self.level - COVERAGE_WITHIN, by_chance):
-            found.append(f"{self.covered} of {self.worlds} intervals hold the truth")
+        if self.decisive_from:
+            for units, counts in self.by_units.items():
+                missed = self._misses_of(counts, by_chance, units >= self.decisive_from)
+                found += [f"{text} ({units} units)" for text in missed]
+        else:
+            found += self._misses_of(whole, by_chance, True)
         if _below(self.near, self.worlds, NEAR_AT_LEAST, by_chance):
             found.append(f"{self.near} of {self.worlds} worlds are near the threshold")
         return [f"{self.family}: {text}" for text in found]
+
+    def _misses_of(self, counts: Counts, by_chance: bool, decisive: bool) -> list[str]:
+        found = []
+        if _above(counts.wrong, counts.worlds, WRONG_AT_MOST, by_chance):
+            found.append(f"{counts.wrong} of {counts.worlds} verdicts are decisive and wrong")
+        if decisive and _below(counts.decided, counts.powered, DECISIVE_AT_LEAST, by_chance):
+            found.append(f"{counts.decided} of {counts.powered} well-powered worlds are decided")
+        if _below(counts.covered, counts.worlds, self.level - COVERAGE_WITHIN, by_chance):
+            found.append(f"{counts.covered} of {counts.worlds} intervals hold the truth")
+        return found
+
+    def undecided_by_few(self) -> list[str]:
+        """Where the share of decisive verdicts is not asked for and is below the target, in words."""
+        return [
+            f"{units} units: {counts.decided} of {counts.powered}"
+            for units, counts in self.by_units.items()
+            if units < self.decisive_from and _below(counts.decided, counts.powered, DECISIVE_AT_LEAST, False)
+        ]
 
 
 def attainable(distance: float, units: int, level: float = LEVEL) -> float:
@@ -126,12 +176,10 @@ def attainable(distance: float, units: int, level: float = LEVEL) -> float:
 def tally(family: Family, worlds: Sequence[World], seconds: float = 0.0) -> Tally:
     """Count the verdicts of some worlds of a family."""
     powered = [world for world in worlds if world.distance >= POWERED]
-    by_units: dict[int, tuple[int, int, float]] = {}
-    for world in powered:
-        count, decided, could = by_units.get(world.estimate.n_units, (0, 0, 0.0))
+    by_units: dict[int, Counts] = {}
+    for world in worlds:
         units = world.estimate.n_units
-        could += attainable(min(world.distance, 40.0), units)
-        by_units[units] = (count + 1, decided + (world.verdict in DECISIVE), could)
+        by_units[units] = by_units.get(units, Counts()).with_world(world, units)
     return Tally(
         family=family.name,
         worlds=len(worlds),
@@ -143,6 +191,7 @@ def tally(family: Family, worlds: Sequence[World], seconds: float = 0.0) -> Tall
         matrix=dict(Counter((world.answer, world.verdict) for world in worlds)),
         by_units=dict(sorted(by_units.items())),
         seconds=seconds,
+        decisive_from=family.decisive_from,
     )
 
 

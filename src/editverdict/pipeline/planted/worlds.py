@@ -82,6 +82,9 @@ class Family:
     """Controls that do not depend on the draw."""
     width: float = 0.0
     """Width of a ``within`` region."""
+    decisive_from: int = 0
+    """Number of units from which the share of decisive verdicts is asked for; with fewer it is counted and shown. Other
+    targets hold for all. Where it is not 0, every number of units has to meet the targets by itself."""
 
 
 @dataclass(frozen=True)
