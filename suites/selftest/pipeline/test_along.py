@@ -84,7 +84,7 @@ def test_a_schedule_too_short_for_a_trend_is_not_run(trial: Trial) -> None:
 
 def test_trends_and_steps_by_hand() -> None:
     assert trend([1, 2, 5, 10], [0.9, 0.8, 0.7, 0.1]) == pytest.approx(-1.0)
-    assert trend([1, 2, 5], [1.0, 1.0, 1.0]) == 0.0
+    assert trend([1, 2, 5], [1.0, 1.0, 1.0]) is None
     # Exchanging two neighbours among four moves rho by one step.
     assert trend([1, 2, 3, 4], [1.0, 2.0, 4.0, 3.0]) == pytest.approx(1.0 - trend_step(4))
     assert smallest_step([1.0, 10.0, 1000.0]) == pytest.approx(1.0)

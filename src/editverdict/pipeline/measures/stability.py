@@ -13,7 +13,8 @@ from scipy import stats
 from editverdict.editors.base import State
 from editverdict.geometry import angles as geometry
 from editverdict.geometry.accumulation import basis_gap
-from editverdict.inference.intervals import Estimate, seeds_interval, t_interval
+from editverdict.inference.bounded import units_to_exclude
+from editverdict.inference.intervals import LEVEL, Estimate, bounded_interval, missing, seeds_interval, t_interval
 from editverdict.numerics.spectrum import sample_spectrum
 from editverdict.pipeline import paired
 from editverdict.pipeline.changes import Change, Reach, changes, hidden_after
@@ -43,16 +44,38 @@ STEEPEST = 1.2
 """Angle, in radians, of the planted rotation at the last T."""
 
 
-def trend(lengths: Sequence[int], values: Sequence[float]) -> float:
-    """Spearman's rho of values with T; 0 where they are all equal: what does not move has no trend."""
+RHO = (-1.0, 1.0)
+"""Least and largest Spearman's rho."""
+
+
+def trend(lengths: Sequence[int], values: Sequence[float]) -> float | None:
+    """Spearman's rho of values with T; None where they are all equal: there is none, which is not a rho of zero."""
     if len(set(values)) == 1:
-        return 0.0
-    return float(stats.spearmanr(lengths, values).statistic)
+        return None
+    return min(max(float(stats.spearmanr(lengths, values).statistic), RHO[0]), RHO[1])
 
 
 def trend_step(count: int) -> float:
-    """Distance between neighbouring values of Spearman's rho of so many pairs without ties: 12 / (n (n^2 - 1))."""
-    return 12.0 / (count * (count * count - 1))
+    """Largest distance between neighbouring values of Spearman's rho of so many pairs without ties.
+
+    The sum of squared rank differences takes every even value, which makes 12 / (n (n^2 - 1)), but that of three pairs
+    is never 4: there rho is -1, -1/2, 1/2 or 1.
+    """
+    return 1.0 if count == 3 else 12.0 / (count * (count * count - 1))
+
+
+def trends(lengths: Sequence[int], curves: Sequence[Sequence[float]]) -> Estimate:
+    """Mean over chains of rho of T with each curve; no value where a chain has no trend.
+
+    A chain whose value is the same at every T speaks against a decay, so the others must not decide without it; and as
+    a rho of zero it would speak for it in a mean. The interval assumes nothing of how rho is spread over chains
+    (:func:`editverdict.inference.intervals.bounded_interval`).
+    """
+    found = [trend(lengths, one) for one in curves]
+    still = [number for number, one in enumerate(found) if one is None]
+    if still:
+        return missing(note=f"the same at every T, and so without a trend: chains {', '.join(map(str, still))}")
+    return bounded_interval([one for one in found if one is not None], RHO)
 
 
 def _by_chain(measured: Along, layers: Sequence[int], label: str, reading: str = "largest_angle") -> list[list[float]]:
@@ -87,13 +110,13 @@ def angle_trend(trial: Trial, case: Case) -> Measurement:
     method, at = method_of(case), reach(trial, case)
     lengths = schedule(trial, chain_length(trial, case))
     own, placebo = (along(trial, case, m, lengths) for m in (method, f"placebo:{method}"))
-    curves = _by_chain(own, at.layers, "10")
+    curves, imitated = (_by_chain(many, at.layers, "10") for many in (own, placebo))
     deep = list(geometry.paper_ks(_width(trial, case.model)))[-1]
     made = start(trial, case, _flat(own), f"{len(curves)} chains at T = {', '.join(map(str, lengths))}")
     made.edits = lengths[-1]
     made.resolution = trend_step(len(lengths))
     made.definitions = {
-        name: t_interval([trend(lengths, one) for one in many], resolution=made.resolution)
+        name: trends(lengths, many)
         for name, many in (
             ("k10", curves),
             ("deepest-k", _by_chain(own, at.layers, deep)),
@@ -102,7 +125,12 @@ def angle_trend(trial: Trial, case: Case) -> Measurement:
     }
     made.controls["shuffled"] = _shuffled(trial, lengths, curves)
     made.controls["growing-rotation"] = _growing(trial, case, lengths)
-    made.comparators["placebo"] = [trend(lengths, one) for one in _by_chain(placebo, at.layers, "10")]
+    pairs = [(trend(lengths, a), trend(lengths, b)) for a, b in zip(curves, imitated, strict=True)]
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
+    # A chain without a trend leaves the contrast open, on whichever side it is.
+    made.comparators["placebo"] = [b for _, b in both] if len(both) == len(pairs) else []
+    made.comparator_subject["placebo"] = [a for a, _ in both] if len(both) == len(pairs) else []
+    made.descriptive["chains_of_this_length_needed"] = units_to_exclude(RHO, case.claim.expect.threshold or 0.0, LEVEL)
     made.descriptive["cosines_by_T_and_k"] = {str(n): table(own, n) for n in at.layers}
     made.descriptive["k"] = geometry.paper_ks(_width(trial, case.model))
     made.pictures += [
@@ -116,7 +144,7 @@ def angle_trend(trial: Trial, case: Case) -> Measurement:
                 "growing-rotation (positive)": made.controls["growing-rotation"].units,
             },
         ),
-        _series(lengths, {method: curves, "placebo": _by_chain(placebo, at.layers, "10")}),
+        _series(lengths, {method: curves, "placebo": imitated}),
     ]
     return made
 
@@ -136,11 +164,14 @@ def _series(lengths: Sequence[int], groups: dict[str, list[list[float]]]) -> dic
 
 def _shuffled(trial: Trial, lengths: Sequence[int], curves: Sequence[Sequence[float]]) -> Estimate:
     """Trends with the order of T drawn anew for every chain, mean over chains: one per seed."""
-    values = []
+    values: list[list[float]] = []
     for seed in range(trial.profile.sizes.random_seeds):
         generator = np.random.default_rng([trial.profile.seed, seed])
-        values.append(float(np.mean([trend(lengths, list(generator.permutation(one))) for one in curves])))
-    return seeds_interval(values)
+        drawn = [trend(lengths, list(generator.permutation(one))) for one in curves]
+        values.append([rho for rho in drawn if rho is not None])
+    if not all(values):
+        return missing(note="no chain has a trend that the order of T could change")
+    return seeds_interval([float(np.mean(one)) for one in values])
 
 
 def _growing(trial: Trial, case: Case, lengths: Sequence[int]) -> Estimate:
@@ -153,10 +184,16 @@ def _growing(trial: Trial, case: Case, lengths: Sequence[int]) -> Estimate:
         return geometry.angle_profile(basis, rotated, k).largest_angle
 
     seeds = range(trial.profile.sizes.random_seeds)
-    return seeds_interval([trend(lengths, [cosine(t, seed) for t in lengths]) for seed in seeds])
+    found = [trend(lengths, [cosine(t, seed) for t in lengths]) for seed in seeds]
+    return seeds_interval([rho for rho in found if rho is not None])
 
 
 # --------------------------------------------------------------------------- loss of the leading subspace
+def cosines(chains: Sequence[Change], layers: Sequence[int], reading: str = "largest_angle") -> Estimate:
+    """Mean over chains of the cosine at k = 10, median over layers first: layers of one chain are no units."""
+    return t_interval([angle(change, layers, "10", reading) for change in chains])
+
+
 @measure("leading_subspace_loss")
 def leading_subspace_loss(trial: Trial, case: Case) -> Measurement:
     """Cosine of the largest principal angle at k = 10 after a long chain (Tables 16-18)."""
@@ -170,15 +207,14 @@ def leading_subspace_loss(trial: Trial, case: Case) -> Measurement:
     made = start(trial, case, own, f"{len(own)} chains of {length} edits")
     made.edits = length
     made.definitions = {
-        "largest-angle": t_interval([angle(c, at.layers, "10") for c in own]),
-        "mean-cosine": t_interval([angle(c, at.layers, "10", "mean") for c in own]),
+        "largest-angle": cosines(own, at.layers),
+        "mean-cosine": cosines(own, at.layers, "mean"),
     }
     made.controls["no-op"] = t_interval(
         [no_op(trial, case.model, at.start).angles[n]["10"]["largest_angle"] for n in at.layers]
     )
-    # One long chain is one unit; its layers still say whether so gross a change is seen.
-    made.controls["thirty-fold"] = t_interval([c.angles[n]["10"]["largest_angle"] for c in gross for n in at.layers])
-    made.comparators["placebo"] = [angle(c, at.layers, "10") for c in placebo]
+    made.controls["thirty-fold"] = cosines(gross, at.layers)
+    made.comparators["placebo"] = list(cosines(placebo, at.layers).units)
     k, width = min(10, _width(trial, case.model) - 1), _width(trial, case.model)
     made.descriptive["chance"] = geometry.angle_profile(
         geometry.random_subspace(width, k, 1), geometry.random_subspace(width, k, 2), k
