@@ -66,12 +66,12 @@ def bounded_mean(units: Sequence[float], bounds: Interval, level: float) -> Inte
 
 
 def at_most_edge_p(units: Sequence[float], bounds: Interval, edge: float) -> float:
-    """p value of "the mean lies above ``edge``": small where it lies below; errors as :func:`bounded_mean`."""
+    """P value of "the mean lies above ``edge``": small where it lies below; errors as :func:`bounded_mean`."""
     return float((_means(units, bounds, upper=True) > edge).mean())
 
 
 def at_least_edge_p(units: Sequence[float], bounds: Interval, edge: float) -> float:
-    """p value of "the mean lies below ``edge``": small where it lies above; errors as :func:`bounded_mean`."""
+    """P value of "the mean lies below ``edge``": small where it lies above; errors as :func:`bounded_mean`."""
     return float((_means(units, bounds, upper=False) < edge).mean())
 
 

@@ -16,6 +16,11 @@ Quantifiers
 
 ``most`` and ``mean`` speak about models in general, so one model alone gives no interval: inconclusive.
 
+What a claim ranges over
+------------------------
+A claim whose words say "every model" (or family, or method: ``ranges_over`` of its spec) is not supported by one of
+them: what would be supported on fewer than two is inconclusive. A refutation stands, for it takes one counterexample.
+
 Precedence, first that applies
 ------------------------------
 1. no planned case                                          -> not_run
@@ -52,6 +57,11 @@ EDITS_KEY = "edits"
 """Key of ``Row.descriptive`` that holds T, the number of edits in the state that was measured."""
 Word = Literal["supported", "refuted", "inconclusive", "invalid", "broken", "not_run", "incomplete"]
 Quantifier = Literal["all", "exists", "most", "mean"]
+Axis = Literal["model", "family", "method"]
+FAMILY_KEY = "model_type"
+"""Key of ``Row.descriptive`` that holds the family of the model, as its configuration names it."""
+LEAST = 2
+"""Of what a claim ranges over, so many at least must be decided before it is supported."""
 DECIDED = ("supported", "refuted", "inconclusive")
 
 
@@ -75,6 +85,7 @@ def claim_verdict(
     generality: str = "",
     level: float = LEVEL,
     family_p: Mapping[str, float] | None = None,
+    ranges_over: Sequence[Axis] = (),
 ) -> ClaimVerdict:
     """The verdict of one claim over its planned cases.
 
@@ -98,6 +109,8 @@ def claim_verdict(
         Case id -> p value already corrected over a whole family (:func:`editverdict.inference.pvalues.family_p_values`,
         in the direction that the quantifier needs: ``refute`` for ``all``, ``support`` for ``exists``), used instead of
         Holm over the claim's own cases. A planned case absent from it counts as 1.
+    ranges_over
+        What the claim says it holds for every one of.
 
     Raises
     ------
@@ -109,7 +122,7 @@ def claim_verdict(
     have = tuple(found[case] for case in planned if case in found)
     first = have[0] if have else None
     rule: Quantifier = quantifier or (first.quantifier if first else "all")
-    finding = _find(rule, have, planned, missing, level, family_p)
+    finding = _ranging(_find(rule, have, planned, missing, level, family_p), ranges_over)
     standing = [row for row in finding.rows if row.verdict in DECIDED]
     return ClaimVerdict(
         claim=claim,
@@ -188,6 +201,25 @@ def _find(
     if rule == "most":
         return _most(rows, level)
     return _mean(rows, level) if rule == "mean" else _every(rule, rows)
+
+
+def _ranging(finding: _Finding, ranges_over: Sequence[Axis]) -> _Finding:
+    """A support that stands on too few of what the claim ranges over decides nothing."""
+    if finding.verdict != "supported":
+        return finding
+    for axis in ranges_over:
+        found = sorted({_along(row, axis) for row in finding.rows})
+        if len(found) < LEAST:
+            words = {"family": "families"}.get(axis, f"{axis}s")
+            why = f"the claim is about all {words}, and it was decided for {len(found)} ({', '.join(found)})"
+            return _Finding("inconclusive", f"{why}; there {finding.why}", finding.rows)
+    return finding
+
+
+def _along(row: Row, axis: Axis) -> str:
+    if axis == "family":  # rows that do not name it may all be of one
+        return str(row.descriptive.get(FAMILY_KEY) or "not named")
+    return str(getattr(row, axis))
 
 
 def _single(row: Row) -> _Finding:

@@ -112,7 +112,7 @@ def _bounded(row: Row) -> CasePValues:
     span = (bounds[0], bounds[1])
 
     def beyond(edge: float) -> tuple[float, float]:
-        """p values against the mean lying below the edge, and above it."""
+        """P values against the mean lying below the edge, and above it."""
         return at_least_edge_p(row.units, span, edge), at_most_edge_p(row.units, span, edge)
 
     region = row.expected

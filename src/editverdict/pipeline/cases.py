@@ -17,7 +17,7 @@ import psutil
 from editverdict.data.errors import DataError
 from editverdict.data.records import kind_of
 from editverdict.editors.base import CannotEdit, EditError
-from editverdict.inference.claims import EDITS_KEY
+from editverdict.inference.claims import EDITS_KEY, FAMILY_KEY
 from editverdict.inference.controls import judge_comparator, judge_control
 from editverdict.inference.forms import apart
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, missing
@@ -178,7 +178,12 @@ def _judged(trial: Trial, case: Case) -> Judged:
             "scope": scope,
             "scope_reason": why,
             "stands_on": ", ".join(part for part in (made.stands_on, apart(made.descriptive)) if part),
-            "descriptive": {**_plain(made.descriptive), ESTIMATION_KEY: primary.record(), EDITS_KEY: made.edits},
+            "descriptive": {
+                **_plain(made.descriptive),
+                ESTIMATION_KEY: primary.record(),
+                EDITS_KEY: made.edits,
+                FAMILY_KEY: str(trial.model(case.model).model.config.model_type),
+            },
             "hashes": {**row.hashes, **_hashes(trial, case, made)},
         }
     )

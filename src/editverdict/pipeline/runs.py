@@ -275,6 +275,7 @@ def judge_claims(trial: Trial, rows: Sequence[Row], suites: Sequence[str]) -> li
                 hypothesis=claim.source.hypothesis,
                 kind=claim.kind,
                 generality=_generality(own, claim.population),
+                ranges_over=claim.ranges_over,
             )
         )
     return found

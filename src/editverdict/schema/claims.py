@@ -162,6 +162,9 @@ class ClaimSpec(Spec):
     checks: tuple[Identifier, ...] = ()
     """Registered validity checks; any that fails makes the case invalid."""
     quantifier: Literal["all", "exists", "most", "mean"] = "all"
+    ranges_over: tuple[Literal["model", "family", "method"], ...] = ()
+    """What the claim's own words say it holds for every one of: below two of them it is not supported, whatever their
+    cases say (one counterexample refutes it all the same)."""
     population: str
     """What the claim speaks about: models and methods of the paper."""
     family: Identifier
@@ -183,6 +186,12 @@ class ClaimSpec(Spec):
         primaries = [d.name for d in self.definitions if d.role == "primary"]
         if len(primaries) != 1:
             raise ValueError(f"exactly one definition must have role 'primary', found {len(primaries)}")
+        return self
+
+    @model_validator(mode="after")
+    def _ranges(self) -> ClaimSpec:
+        if self.ranges_over and self.quantifier == "exists":
+            raise ValueError("'ranges_over' says \"every\", and quantifier 'exists' says \"some\": give one of them")
         return self
 
     @property

@@ -34,7 +34,7 @@ T = [1, 5, 10]
 
 
 def test_a_chain_without_a_trend_leaves_the_case_open_and_is_named() -> None:
-    """It counted as a rho of zero, above the least decay but no evidence of any; left out, others would decide alone."""
+    """It counted as a rho of zero, no evidence of any decay; left out, others would decide."""
     found = trends(T, [FALLING, LEVEL, FALLING, FALLING, FALLING, FALLING, FALLING])
     assert (found.value, found.interval, found.n_units) == (None, None, 0)
     assert found.note is not None and found.note.endswith("chains 1")
