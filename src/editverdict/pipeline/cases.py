@@ -213,9 +213,14 @@ def _plain(value: Any) -> Any:
 def _control(control: Control, made: Measurement, primary: Estimate, region: Region) -> ControlResult:
     note = "; ".join(text for text in (control.note, made.notes.get(control.name)) if text) or None
     if control.role == "comparator":
-        subject = made.comparator_subject.get(control.name, primary.units)
         return judge_comparator(
-            control.name, subject, made.comparators.get(control.name, ()), region, resolution=made.resolution, note=note
+            control.name,
+            made.comparator_subject.get(control.name, primary.units),
+            made.comparators.get(control.name, ()),
+            region,
+            resolution=made.resolution,
+            note=note,
+            contrast=made.contrasts.get(control.name),
         )
     found = made.controls.get(control.name, missing(note="not measured"))
     return judge_control(control.name, control.role, control.must, found, region, note=note)

@@ -61,6 +61,7 @@ STAGES = {
     "gaussian-null": "Gaussian controls",
     "random-twin": "randomly initialised models",
     "permuted-ranks": "coordinate-permuted comparator",
+    "permuted-blocks": "the same without blocks of texts",
     "planted-minimum": "planted directions",
     "smallest-direction": "what the smallest direction depends on",
     "subset": "paired subset",
