@@ -66,6 +66,19 @@ def results(findings: Iterable[Finding]) -> dict[str, CheckResult]:
     return made
 
 
+def joined(checks: Mapping[str, CheckResult], further: Iterable[Finding]) -> dict[str, CheckResult]:
+    """Check results with further findings: a check holds where it holds in both."""
+    made = dict(checks)
+    for name, result in results(further).items():
+        known = made.get(name)
+        if known is not None:
+            bad = [one.detail for one in (known, result) if not one.ok]
+            text = "; ".join(bad or [known.detail, result.detail])
+            result = CheckResult(name=name, ok=not bad, detail=text)
+        made[name] = result
+    return made
+
+
 # --------------------------------------------------------------------------- the model once more
 def alone(ids: Sequence[int], device: torch.device) -> TokenBatch:
     """One text as a batch, every token but its first a sample."""

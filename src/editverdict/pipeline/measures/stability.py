@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
@@ -10,15 +9,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from editverdict.editors.base import State
 from editverdict.geometry import angles as geometry
-from editverdict.geometry.accumulation import basis_gap
 from editverdict.inference.bounded import units_to_exclude
 from editverdict.inference.intervals import LEVEL, Estimate, bounded_interval, missing, seeds_interval, t_interval
-from editverdict.numerics.spectrum import sample_spectrum
 from editverdict.pipeline import paired
-from editverdict.pipeline.changes import Change, Reach, changes, hidden_after
-from editverdict.pipeline.edits import state_key
+from editverdict.pipeline.changes import Change, changes
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.along import Along, along, long_enough, schedule
@@ -35,11 +30,7 @@ from editverdict.pipeline.measures.perturbation import (
     units_picture,
 )
 from editverdict.pipeline.trial import Trial
-from editverdict.store import Clock, Draft, Job, Recipe
 
-GAP_VERSION = 3
-FIRST_EDITS = 3
-"""Chains whose first edit is measured, too: the bases before it are one, which needs no fine interval."""
 STEEPEST = 1.2
 """Angle, in radians, of the planted rotation at the last T."""
 
@@ -270,85 +261,3 @@ def drift_over_schedule(trial: Trial, case: Case) -> Measurement:
         )
     )
     return made
-
-
-# --------------------------------------------------------------------------- the drift of the basis
-@measure("drifting_basis_gap")
-def drifting_basis_gap(trial: Trial, case: Case) -> Measurement:
-    """log10 of the last edit's median R_k in the basis reached before it over that in the base's, per chain (§4.3)."""
-    method, at, length = method_of(case), reach(trial, case), chain_length(trial, case)
-    states = chain_states(trial, case, method, length)
-    gaps, keys = _gaps(trial, case.model, states, at, method, first=FIRST_EDITS)
-    imitated = chain_states(trial, case, f"placebo:{method}", length)
-    random, _ = _gaps(trial, case.model, imitated, at, f"{method} placebo")
-    own = changes(trial, case.model, states, what=f"{length} {method} edits")
-    made = start(trial, case, own, f"{len(gaps)} chains, edit {length} of each")
-    made.recipes += keys
-    made.edits = length
-    made.definitions = {
-        "median-r": t_interval([one["median"] for one in gaps]),
-        "tail": t_interval([one["tail"] for one in gaps]),
-    }
-    made.controls["first-edit"] = t_interval([one["first"] for one in gaps if "first" in one])
-    made.controls["halved-sigma"] = t_interval([one["halved"] for one in gaps])
-    made.comparators["placebo"] = [one["median"] for one in random]
-    made.pictures.append(
-        units_picture(
-            case,
-            f"The reached basis against the base's, edit {length} of each {method} chain",
-            {
-                method: made.definitions["median-r"].units,
-                "placebo (comparator)": made.comparators["placebo"],
-                "first-edit (negative)": made.controls["first-edit"].units,
-                "halved-sigma (positive)": made.controls["halved-sigma"].units,
-            },
-        )
-    )
-    return made
-
-
-def _gaps(
-    trial: Trial, model_id: str, states: Sequence[State], at: Reach, what: str, first: int = 0
-) -> tuple[list[dict[str, float]], list[str]]:
-    """Per chain: the readings of :func:`_gap`, and their keys; several workers share the work."""
-    sub = paired.subset(trial, model_id)
-    order = trial.offset(list(range(len(states))))
-
-    def job(state: State, with_first: bool) -> Job:
-        recipe = Recipe.of(
-            "drifting-basis",
-            GAP_VERSION,
-            model=trial.model(model_id).identity.fields(),
-            subset=sub.key,
-            state=state_key(state),
-            layers=list(at.layers),
-            first=with_first,
-        )
-        return Job(recipe, lambda draft: _gap(trial, model_id, state, at, draft, with_first=with_first))
-
-    made = trial.store.build_many(
-        [job(states[i], i < first) for i in order],
-        progress=Clock(f"drifting bases, {what}", "chains", trial.report).tick,
-    )
-    found: dict[int, dict[str, float]] = {i: a.json() for i, a in zip(order, made, strict=True)}
-    return [found[i] for i in range(len(states))], sorted(artifact.key for artifact in made)
-
-
-def _gap(trial: Trial, model_id: str, state: State, at: Reach, draft: Draft, *, with_first: bool) -> None:
-    """The last edit of a chain in the basis reached before it, against the base's; median over layers."""
-    sub = paired.subset(trial, model_id)
-    wanted = [state[:-1], state, *((state[:0], state[:1]) if with_first else ())]
-    before, after, *early = (hidden_after(trial, model_id, one, start=at.start) for one in wanted)
-    readings: dict[str, list[float]] = {"median": [], "tail": [], "halved": []}
-    for layer in at.layers:
-        reached, unedited = sample_spectrum(before[layer], activation_dtype=before[layer].dtype), sub.bases[layer]
-        change = after[layer].double() - before[layer].double()
-        halved = dataclasses.replace(unedited, sigma=unedited.sigma / 2, floor=unedited.floor / 2)
-        for name, value in basis_gap(reached, unedited, change).items():
-            readings[name].append(value)
-        if early:
-            none, one = (states[layer] for states in early)
-            own = basis_gap(sample_spectrum(none, activation_dtype=none.dtype), unedited, one.double() - none.double())
-            readings.setdefault("first", []).append(own["median"])
-        readings["halved"].append(basis_gap(halved, unedited, change)["median"])
-    draft.write_json({name: median(values) for name, values in readings.items()})
