@@ -29,6 +29,8 @@ from editverdict.pipeline.validity import TEXTS_PER_STATE, Finding, alone, rows_
 
 COLUMNS = 16
 """Directions whose components are projected anew."""
+ROWS = 4096
+"""Rows that are looked at together: a chunk of them in float64 would be twice the chunk."""
 LARGEST_K = 1000
 """Subspaces beyond it are only held against what holds for any two: their cosines anew would take a cube of k."""
 NAME = re.compile(r"(Enc|Dec)(\d+)-FFN-(wi|act|wo)")
@@ -115,10 +117,11 @@ class Witness:
 
     def add(self, before: Tensor, after: Tensor) -> None:
         """Take in paired samples [m, d]."""
-        self.edited.update(after)
-        change = after.double() - before.double()
-        self._sizes.append(change.square().sum(dim=1).sqrt())
-        self._components.append(change @ self._columns)
+        for own, rows in zip(torch.split(before, ROWS), torch.split(after, ROWS), strict=True):
+            self.edited.update(rows)
+            change = rows.double() - own.double()
+            self._sizes.append(change.square().sum(dim=1).sqrt())
+            self._components.append(change @ self._columns)
 
     def outcomes(self, norms: Mapping[str, float], pooled: Mapping[str, Tensor]) -> list[CheckOutcome]:
         """change-recomputed and components-recomputed of a module's norms and pooled components ([d] each)."""
