@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -40,19 +40,21 @@ MAX_REPEATED_SAMPLES = 0.25
 """The same for samples: a token whose whole left context occurred before has the same hidden state. Texts of one kind
 begin alike (3.7% of 28,805 samples of 2,488 glosses, 8.4% of 288,009 of 24,872), so the allowance is larger."""
 _COLUMNS = 16
+Place = TypeVar("Place", int, str)
+"""A layer by its number, a module by its name."""
 
 
 # --------------------------------------------------------------------------- hidden states
 def check_reproduced(
-    stored: Mapping[int, Tensor], again: Mapping[int, Tensor], *, name: str = "states-reproduced"
+    stored: Mapping[Place, Tensor], again: Mapping[Place, Tensor], *, name: str = "states-reproduced"
 ) -> CheckOutcome:
     """Check that hidden states are those which the model gives when some of the texts are run once more.
 
     Parameters
     ----------
     stored, again
-        Layer -> ``[m, d]`` states of the same tokens, as they are used and as found by a pass of its own. A layer that
-        lacks rows in ``stored`` fails.
+        Layer (or name of a module) -> ``[m, d]`` states of the same tokens, as they are used and as found by a pass of
+        its own. A layer that lacks rows in ``stored`` fails.
 
     Notes
     -----

@@ -22,6 +22,11 @@ Quantifiers
 
 ``most`` and ``mean`` speak about models in general, so one model alone gives no interval: inconclusive.
 
+What a claim ranges over
+------------------------
+A claim whose words say "every model" (or family, or method: ``ranges_over`` of its spec) is not supported by one of
+them: what would be supported on fewer than two is inconclusive. A refutation stands, for it takes one counterexample.
+
 Precedence, first that applies
 ------------------------------
 1. no planned case                                          -> not_run
@@ -56,6 +61,11 @@ from editverdict.inference.verdicts import EDITS_KEY, number
 
 Word = Literal["supported", "refuted", "inconclusive", "invalid", "broken", "not_run", "incomplete"]
 Quantifier = Literal["all", "exists", "at_least_two", "most", "mean"]
+Axis = Literal["model", "family", "method"]
+FAMILY_KEY = "model_type"
+"""Key of ``Row.descriptive`` that holds the family of the model, as its configuration names it."""
+LEAST = 2
+"""Of what a claim ranges over, so many at least must be decided before it is supported."""
 DECIDED = ("supported", "refuted", "inconclusive")
 
 
@@ -80,6 +90,7 @@ def claim_verdict(
     generality: str = "",
     level: float = LEVEL,
     family_p: Mapping[str, float] | None = None,
+    ranges_over: Sequence[Axis] = (),
 ) -> ClaimVerdict:
     """The verdict of one claim over its planned cases.
 
@@ -105,6 +116,8 @@ def claim_verdict(
         Case id -> p value already corrected over a whole family (:func:`editverdict.inference.pvalues.family_p_values`,
         in the direction that the quantifier needs: ``refute`` for ``all``, ``support`` for the others), used instead of
         Holm over the claim's own cases. A planned case absent from it counts as 1.
+    ranges_over
+        What the claim says it holds for every one of.
 
     Raises
     ------
@@ -116,7 +129,7 @@ def claim_verdict(
     have = tuple(found[case] for case in planned if case in found)
     first = have[0] if have else None
     rule: Quantifier = quantifier or (first.quantifier if first else "all")
-    finding = _find(rule, have, planned, missing, level, family_p, about)
+    finding = _ranging(_find(rule, have, planned, missing, level, family_p, about), ranges_over)
     standing = [row for row in finding.rows if row.verdict in DECIDED]
     return ClaimVerdict(
         claim=claim,
@@ -198,6 +211,25 @@ def _find(
     if rule == "at_least_two":
         return _fewer_than_two(rows, about, level)
     return _mean(rows, level) if rule == "mean" else _every(rule, rows)
+
+
+def _ranging(finding: _Finding, ranges_over: Sequence[Axis]) -> _Finding:
+    """A support that stands on too few of what the claim ranges over decides nothing."""
+    if finding.verdict != "supported":
+        return finding
+    for axis in ranges_over:
+        found = sorted({_along(row, axis) for row in finding.rows})
+        if len(found) < LEAST:
+            words = {"family": "families"}.get(axis, f"{axis}s")
+            why = f"the claim is about all {words}, and it was decided for {len(found)} ({', '.join(found)})"
+            return _Finding("inconclusive", f"{why}; there {finding.why}", finding.rows)
+    return finding
+
+
+def _along(row: Row, axis: Axis) -> str:
+    if axis == "family":  # rows that do not name it may all be of one
+        return str(row.descriptive.get(FAMILY_KEY) or "not named")
+    return str(getattr(row, axis))
 
 
 def _single(row: Row) -> _Finding:

@@ -111,6 +111,7 @@ def judge_comparator(
     level: float = LEVEL,
     resolution: float = 0.0,
     note: str | None = None,
+    contrast: Estimate | None = None,
 ) -> ControlResult:
     """A comparator, judged: whether the subject shows the effect more than it does.
 
@@ -119,22 +120,29 @@ def judge_comparator(
     minus subject; for ``within`` the effect of a unit is minus its distance from the centre of the region. A comparator
     never decides validity.
 
+    A ``contrast`` (subject minus comparator, in the claim's quantity) takes the place of the pairing, where the units
+    have an error or a bias in common that their differences do not show.
+
     Raises
     ------
     ValueError
         The sides have different numbers of units (unless the comparator has none: then it is undecided), or units are
-        not finite.
+        not finite; or a contrast is given for ``within``, where it has no direction.
     """
-    if len(comparator_units) == 0:
-        own, contrast = missing(level), missing(level)
+    own = t_interval(comparator_units, level, resolution) if comparator_units else missing(level)
+    if contrast is not None:
+        value, interval = _turned(contrast, region)
+    elif not comparator_units:
+        value, interval = None, None
     else:
-        own = t_interval(comparator_units, level, resolution)
-        contrast = paired_contrast(
+        found = paired_contrast(
             [regions.effect(region, unit) for unit in subject_units],
             [regions.effect(region, unit) for unit in comparator_units],
             level,
             resolution,
         )
+        value, interval = found.value, found.interval
+    notes = (note, own.note, contrast.note if contrast is not None else None)
     return ControlResult(
         name=name,
         role="comparator",
@@ -142,11 +150,23 @@ def judge_comparator(
         interval=own.interval,
         n_units=own.n_units,
         outcome="shown",
-        contrast=contrast.value,
-        contrast_interval=contrast.interval,
-        specific=specificity(contrast.interval),
-        note="; ".join(text for text in (note, own.note) if text) or None,
+        contrast=value,
+        contrast_interval=interval,
+        specific=specificity(interval),
+        note="; ".join(text for text in notes if text) or None,
     )
+
+
+def _turned(contrast: Estimate, region: Region) -> tuple[float | None, Interval | None]:
+    """A difference in the quantity as one in the claimed effect."""
+    sign = regions.direction(region)
+    if sign == 0:
+        raise ValueError("a contrast in the quantity has no direction in a region with two ends; pair the units")
+    value = None if contrast.value is None else sign * contrast.value
+    if contrast.interval is None:
+        return value, None
+    low, high = sorted(sign * end for end in contrast.interval)
+    return value, (low, high)
 
 
 def combined_specific(results: Sequence[str | None]) -> Specific | None:

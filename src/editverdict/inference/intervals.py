@@ -23,11 +23,12 @@ import numpy as np
 from scipy import stats
 
 from editverdict.inference.bias import bias_from_fractions, bias_shifts, jackknife_bias
+from editverdict.inference.bounded import bounded_mean
 from editverdict.inference.proportions import clopper_pearson
 from editverdict.inference.rows import Interval
 from editverdict.inference.standard_errors import Shared, mean_of, require_finite, shared_of, total_error
 
-Method = Literal["t", "jackknife", "seeds", "paired", "exact", "none"]
+Method = Literal["t", "jackknife", "seeds", "paired", "exact", "bounded", "none"]
 MIN_SEEDS = 20
 """Random controls use at least so many seeds."""
 LEVEL = 0.99
@@ -294,6 +295,30 @@ def exact_interval(units: Sequence[float], level: float = LEVEL) -> Estimate:
     return Estimate(count / len(kept), clopper_pearson(count, len(kept), level), level, len(kept), kept, "exact")
 
 
+def bounded_interval(units: Sequence[float], bounds: Interval, level: float = LEVEL) -> Estimate:
+    """Mean over units of a quantity with few values, with an interval that only believes its bounds (`bounded.py`).
+
+    Parameters
+    ----------
+    units
+        One number per independent unit.
+    bounds
+        Least and largest possible value.
+    level
+        Confidence level.
+
+    Raises
+    ------
+    ValueError
+        Units are not finite or lie beyond the bounds.
+    """
+    kept = tuple(float(unit) for unit in units)
+    if len(kept) < 2:
+        return t_interval(kept, level)
+    found = bounded_mean(kept, bounds, level)
+    return Estimate(mean_of(kept), found, level, len(kept), kept, "bounded", bounds=bounds)
+
+
 def replayed(
     units: Sequence[float], value: float | None, level: float, record: Mapping[str, Any] | None
 ) -> Estimate | None:
@@ -310,11 +335,13 @@ def replayed(
     record
         What :meth:`Estimate.record` gave.
     """
-    if not record or not units or record.get("method") not in ("t", "jackknife", "paired", "seeds", "exact"):
+    if not record or not units or record.get("method") not in ("t", "jackknife", "paired", "seeds", "exact", "bounded"):
         return None
     method: Method = record["method"]
     if method == "exact":
         return exact_interval(units, level)
+    if method == "bounded":
+        return bounded_interval(units, (float(record["bounds"][0]), float(record["bounds"][1])), level)
     if method == "jackknife" and value is None:
         return None
     bias, bounds = record.get("bias"), record.get("bounds")

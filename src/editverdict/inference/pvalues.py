@@ -3,7 +3,8 @@
 One-sided Student t tests over the row's units against the edge of the expected region. They agree with the interval: a
 two-sided interval of level L lies outside a one-sided region exactly if the p value of refutation is below (1 - L) / 2
 (:func:`alpha`). A jackknife bias is allowed for as in the interval: the largest of the p values at the estimate and at
-the corrected estimates counts. Shares with an exact interval have the binomial tests that it inverts.
+the corrected estimates counts. Shares with an exact interval have the binomial tests that it inverts,
+means of bounded quantities those of Gaffke's bound.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from scipy import stats
 
 from editverdict.inference import regions
 from editverdict.inference.bias import bias_shifts
+from editverdict.inference.bounded import at_least_edge_p, at_most_edge_p
 from editverdict.inference.corrections import holm
 from editverdict.inference.intervals import ESTIMATION_KEY, t_quantile
 from editverdict.inference.proportions import at_least_p, at_most_p
@@ -46,8 +48,9 @@ def case_p_values(row: Row) -> CasePValues:
     """
     if not _decided_by_interval(row):
         return CasePValues(1.0, 1.0)
-    if (row.descriptive.get(ESTIMATION_KEY) or {}).get("method") == "exact":
-        return _exact(row)
+    method = (row.descriptive.get(ESTIMATION_KEY) or {}).get("method")
+    if method in ("exact", "bounded"):
+        return _exact(row) if method == "exact" else _bounded(row)
     centres, error, dof = _centres_and_error(row)
     region = row.expected
     if region.op == "within":
@@ -100,6 +103,23 @@ def _exact(row: Row) -> CasePValues:
         return CasePValues(support, min(at_most_p(count, total, low), at_least_p(count, total, high)))
     threshold = regions.threshold_of(region)
     above, below = at_least_p(count, total, threshold), at_most_p(count, total, threshold)
+    return CasePValues(above, below) if regions.direction(region) > 0 else CasePValues(below, above)
+
+
+def _bounded(row: Row) -> CasePValues:
+    """Tests of the mean of a bounded quantity: those that Gaffke's interval inverts."""
+    bounds = tuple(map(float, row.descriptive[ESTIMATION_KEY]["bounds"]))
+    span = (bounds[0], bounds[1])
+
+    def beyond(edge: float) -> tuple[float, float]:
+        """P values against the mean lying below the edge, and above it."""
+        return at_least_edge_p(row.units, span, edge), at_most_edge_p(row.units, span, edge)
+
+    region = row.expected
+    if region.op == "within":
+        low, high = map(beyond, regions.ends(region))
+        return CasePValues(support=max(low[0], high[1]), refute=min(low[1], high[0]))
+    above, below = beyond(regions.threshold_of(region))
     return CasePValues(above, below) if regions.direction(region) > 0 else CasePValues(below, above)
 
 

@@ -17,6 +17,7 @@ import psutil
 from editverdict.data.errors import DataError
 from editverdict.data.records import kind_of
 from editverdict.editors.base import CannotEdit, EditError
+from editverdict.inference.claims import FAMILY_KEY
 from editverdict.inference.controls import judge_comparator, judge_control
 from editverdict.inference.forms import apart
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, missing
@@ -194,7 +195,12 @@ def _judged(trial: Trial, case: Case) -> Judged:
             "scope": scope,
             "scope_reason": why,
             "stands_on": ", ".join(part for part in (made.stands_on, apart(made.descriptive)) if part),
-            "descriptive": {**_plain(made.descriptive), ESTIMATION_KEY: primary.record(), EDITS_KEY: made.edits},
+            "descriptive": {
+                **_plain(made.descriptive),
+                ESTIMATION_KEY: primary.record(),
+                EDITS_KEY: made.edits,
+                FAMILY_KEY: str(trial.model(case.model).model.config.model_type),
+            },
             "hashes": {**row.hashes, **_hashes(trial, case, made)},
         }
     )
@@ -224,9 +230,14 @@ def _plain(value: Any) -> Any:
 def _control(control: Control, made: Measurement, primary: Estimate, region: Region) -> ControlResult:
     note = "; ".join(text for text in (control.note, made.notes.get(control.name)) if text) or None
     if control.role == "comparator":
-        subject = made.comparator_subject.get(control.name, primary.units)
         return judge_comparator(
-            control.name, subject, made.comparators.get(control.name, ()), region, resolution=made.resolution, note=note
+            control.name,
+            made.comparator_subject.get(control.name, primary.units),
+            made.comparators.get(control.name, ()),
+            region,
+            resolution=made.resolution,
+            note=note,
+            contrast=made.contrasts.get(control.name),
         )
     found = made.controls.get(control.name, missing(note="not measured"))
     return judge_control(control.name, control.role, control.must, found, region, note=note)

@@ -147,6 +147,24 @@ def _edited(
         return tail_pass(loaded, part.batches, part.lower, start, sorted(part.states)), deltas
 
 
+def passes_of(
+    trial: Trial, model_id: str, state: State
+) -> tuple[list[TokenBatch], dict[int, Tensor], dict[int, Tensor]]:
+    """Batches, unedited and edited states as they are measured on; for a check that finds them again.
+
+    Raises
+    ------
+    ValueError
+        The state changes nothing.
+    """
+    loaded = trial.model(model_id)
+    start = _start(loaded, state)
+    if start is None:
+        raise ValueError("a state that changes nothing has no edited states")
+    part = _part(trial, model_id, start, [layer for layer in loaded.spec.layers.measured if layer >= start])
+    return part.batches, part.states, _edited(loaded, part, start, state, 1.0)[0]
+
+
 def _tangents(loaded: LoadedModel, part: _Part, start: int, deltas: Mapping[str, Tensor]) -> dict[int, Tensor]:
     with _left_as_it_was({name: loaded.model.get_parameter(name) for name in deltas}):
         return tangent_pass(loaded, part.batches, part.lower, start, sorted(part.states), deltas)

@@ -48,6 +48,9 @@ class Measurement:
     """Comparators: one number per unit of the primary definition (or per seed, see ``comparator_subject``)."""
     comparator_subject: dict[str, Sequence[float]] = field(default_factory=dict)
     """What a comparator is paired with, where that is not the primary definition's units."""
+    contrasts: dict[str, Estimate] = field(default_factory=dict)
+    """Comparator -> subject minus comparator in the claim's quantity, where pairing their units would leave out a bias,
+    or an error that all of them have in common; ``comparators`` then only shows the comparator itself."""
     notes: dict[str, str] = field(default_factory=dict)
     """Control name -> note."""
     checks: dict[str, CheckResult] = field(default_factory=dict)

@@ -10,7 +10,7 @@ Versions below are part of the recipes: raise one whenever the same recipe would
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,9 +23,12 @@ from editverdict.editors.deltas import installed, touched
 from editverdict.geometry.amplification import POOLINGS, project
 from editverdict.geometry.angles import angle_profile
 from editverdict.geometry.checks import MIN_SAMPLES, CheckOutcome, check_paired
+from editverdict.geometry.recomputed import check_angle_order, check_spectrum
+from editverdict.geometry.sketch import Sketch
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.null_directions import spectrum_with_dead_units
 from editverdict.numerics.spectrum import Spectrum
+from editverdict.pipeline import module_validity
 from editverdict.pipeline.base import batches_of
 from editverdict.pipeline.edits import state_key
 from editverdict.pipeline.modules import ModuleSpectrum, groups_of, sites_of, spectra, spectrum_recipe, table_ks
@@ -53,6 +56,8 @@ class ModuleChange:
     """Modules some of whose states change."""
     checks: dict[str, tuple[bool, str]]
     key: str
+    validity: module_validity.Stored = ()
+    """What checks found when this was measured."""
 
 
 class _Tally:
@@ -148,10 +153,11 @@ def _produce(trial: Trial, model_id: str, state: State, scale: float, draft: Dra
     full = spectra(trial, model_id, trial.sample(model_id))
     like = spectra(trial, model_id, trial.subset(model_id))
     tensors: dict[str, Tensor] = {}
-    record: dict[str, Any] = {"norms": {}, "angles": {}, "reached": [], "checks": {}}
+    record: dict[str, Any] = {"norms": {}, "angles": {}, "reached": [], "checks": {}, "validity": []}
     for group in groups_of(sites_of(trial, model_id)):
         tallies = {name: _Tally(name, full[name].whole()) for name in group}
-        reached, checks = _compare(trial, model_id, group, tallies, (state, scale))
+        witnesses = {name: module_validity.Witness(full[name].whole()) for name in group}
+        reached, checks, reproduced = _compare(trial, model_id, group, tallies, witnesses, (state, scale))
         record["reached"] += reached
         record["checks"] |= {name: [outcome.ok, outcome.detail] for name, outcome in checks.items()}
         for name, site in group.items():
@@ -160,8 +166,12 @@ def _produce(trial: Trial, model_id: str, state: State, scale: float, draft: Dra
             record["norms"][name] = tally.sizes()
             # The same states have the same directions; only without an edit is that measured all the same.
             edited = tally.edited if name in reached or not state else None
+            witness, pooled = witnesses.pop(name), tensors[f"pooled.{name}"]
             del tally  # with its basis
-            record["angles"][name] = _angles(site.part, like[name], edited)
+            record["angles"][name], outcomes = _angles(site.part, like[name], edited, witness.edited)
+            outcomes += witness.outcomes(record["norms"][name], dict(zip(POOLINGS, pooled, strict=True)))
+            record["validity"] += module_validity.stored(named(name, outcomes))
+        record["validity"] += module_validity.stored(reproduced)
     draft.write_tensors(tensors)
     draft.write_json(record)
 
@@ -171,17 +181,30 @@ def _compare(
     model_id: str,
     sites: Mapping[str, ModuleSite],
     tallies: Mapping[str, _Tally],
+    witnesses: Mapping[str, module_validity.Witness],
     edit: tuple[State, float],
-) -> tuple[list[str], dict[str, CheckOutcome]]:
-    """Run both models over the subset; which modules changed, and whether samples are paired (module -> worst)."""
+) -> tuple[list[str], dict[str, CheckOutcome], list[CheckOutcome]]:
+    """Run both models over the subset.
+
+    Returns
+    -------
+    tuple
+        Which modules changed; whether samples are paired (module -> worst); whether states are those of either model.
+    """
     loaded = trial.model(model_id)
     batches = batches_of(loaded, trial.subset(model_id))
     reached: set[str] = set()
     checks: dict[str, CheckOutcome] = {}
+    reproduced: list[CheckOutcome] = []
     for chunk in _chunks(batches, sum(site.width for site in sites.values())):
         before = module_rows(loaded, chunk, sites)
         with installed(loaded.model, *edit):
             after = module_rows(loaded, chunk, sites)
+        if not reproduced:
+            reproduced.append(module_validity.check_states(loaded, chunk, before, None))
+            reproduced.append(module_validity.check_states(loaded, chunk, after, edit))
+        for name, witness in witnesses.items():
+            witness.add(before[name], after[name])
         moved = [name for name, tally in tallies.items() if tally.add(before[name], after[name])]
         reached |= set(moved)
         # Mis-pairing shows in every module alike: the first and the last one suffice. Few samples tell nothing.
@@ -190,21 +213,34 @@ def _compare(
             outcome = check_paired(before[name], after[name])
             if name not in checks or not outcome.ok:
                 checks[name] = outcome
-    return [name for name in sites if name in reached], checks
+    return [name for name in sites if name in reached], checks, reproduced
 
 
-def _angles(part: Part, like: ModuleSpectrum, edited: Moments | None) -> dict[str, dict[str, float]]:
+def named(module: str, outcomes: Sequence[CheckOutcome]) -> list[CheckOutcome]:
+    """Outcomes that say of which module they are."""
+    return [replace(outcome, detail=f"{module}: {outcome.detail}") for outcome in outcomes]
+
+
+def _angles(
+    part: Part, like: ModuleSpectrum, edited: Moments | None, sums: Sketch
+) -> tuple[dict[str, dict[str, float]], list[CheckOutcome]]:
+    """K -> cosines, and whether the edited spectrum and they are found again; ``sums`` of the edited states."""
     ks = table_ks(part, like.spectrum)
     if edited is None:
-        return {label: {"largest_angle": 1.0, "smallest_angle": 1.0, "mean": 1.0, "overlap": 1.0} for label in ks}
+        same = {label: {"largest_angle": 1.0, "smallest_angle": 1.0, "mean": 1.0, "overlap": 1.0} for label in ks}
+        return same, [check_angle_order(module_validity.with_k(same))]
     if not ks:
-        return {}
+        return {}, [check_angle_order({})]
     # Whole bases are let go one after the other: at d = 16,384 each takes 2 GB.
     leading = max(ks.values())
-    theirs = spectrum_with_dead_units(edited).basis[:, :leading].clone()
+    whole = spectrum_with_dead_units(edited)
+    outcome = check_spectrum(whole, sums)
+    theirs = whole.basis[:, :leading].clone()
+    del whole
     ours = like.whole().basis[:, :leading].clone()
     readings = {label: vars(angle_profile(ours, theirs, k)) for label, k in ks.items()}
-    return {label: {n: float(v) for n, v in found.items() if n != "k"} for label, found in readings.items()}
+    found = {label: {n: float(v) for n, v in one.items() if n != "k"} for label, one in readings.items()}
+    return found, [outcome, *module_validity.check_subspaces(ours, theirs, found)]
 
 
 def module_changes(
@@ -243,4 +279,5 @@ def _read_change(artifact: Artifact) -> ModuleChange:
         reached=tuple(record["reached"]),
         checks={name: (ok, detail) for name, (ok, detail) in record["checks"].items()},
         key=artifact.key,
+        validity=module_validity.read(record),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,12 +18,15 @@ from torch import Tensor
 from editverdict.capture.by_block import PROBES_PER_BATCH
 from editverdict.capture.modules import ModuleSite, Part, measured_blocks, module_pass, module_sites
 from editverdict.capture.texts import TextSample, TokenBatch
-from editverdict.geometry.checks import check_centred
+from editverdict.geometry.checks import CheckOutcome, check_centred
+from editverdict.geometry.recomputed import check_spectrum
+from editverdict.geometry.sketch import Sketch
 from editverdict.models.sites import SiteError
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.null_directions import bounded_by_rank, dead_units, spectrum_with_dead_units
 from editverdict.numerics.precision import effective_dtype
 from editverdict.numerics.spectrum import Spectrum
+from editverdict.pipeline import module_validity
 from editverdict.pipeline.base import batches_of
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
@@ -88,6 +92,8 @@ class ModuleSpectrum:
     """Coordinates that never vary: directions with sigma = 0 exactly."""
     centred: tuple[bool, str]
     artifact: Artifact
+    validity: module_validity.Stored = ()
+    """What checks found when it was measured."""
 
     def whole(self) -> Spectrum:
         """The spectrum with its directions, from the store."""
@@ -101,7 +107,7 @@ def spectra(trial: Trial, model_id: str, sample: TextSample) -> dict[str, Module
         kept: dict[str, ModuleSpectrum] = trial._memo[memo]
         return kept
     sites = sites_of(trial, model_id)
-    ready: dict[str, tuple[Moments, Tensor]] = {}
+    ready: dict[str, Passed] = {}
     order = trial.offset(list(sites))
     jobs = [Job(spectrum_recipe(trial, model_id, sample, name), _spectrum_of(trial, model_id, sample, name, ready))
             for name in order]  # fmt: skip
@@ -124,7 +130,7 @@ def spectrum_recipe(trial: Trial, model_id: str, sample: TextSample, name: str) 
 
 
 def _spectrum_of(
-    trial: Trial, model_id: str, sample: TextSample, name: str, ready: dict[str, tuple[Moments, Tensor]]
+    trial: Trial, model_id: str, sample: TextSample, name: str, ready: dict[str, Passed]
 ) -> Callable[[Draft], None]:
     """Producer of a module's spectrum; a pass for one module serves its whole group, through ``ready``."""
 
@@ -133,26 +139,37 @@ def _spectrum_of(
         if name not in ready:
             ready.clear()
             ready.update(_moments(trial, model_id, sample, group))
-        moments, probe = ready.pop(name)
+        moments, probe, sums, reproduced = ready.pop(name)
         whole = spectrum_with_dead_units(moments, activation_dtype=effective_dtype(probe))
         spectrum = bounded_by_rank(whole, group[name].rank)
         centred = check_centred(spectrum, probe)
+        checks = module_validity.stored([reproduced, check_spectrum(spectrum, sums)])
         tensors = spectrum.to_tensors()
         draft.write_tensors({"basis": tensors.pop("basis")}, "basis")
         draft.write_tensors(tensors)
-        draft.write_json({"dead": dead_units(moments), "centred": [centred.ok, centred.detail]})
+        draft.write_json({"dead": dead_units(moments), "centred": [centred.ok, centred.detail], "validity": checks})
 
     return produce
 
 
-def _moments(
-    trial: Trial, model_id: str, sample: TextSample, sites: Mapping[str, ModuleSite]
-) -> dict[str, tuple[Moments, Tensor]]:
-    """Moments of each site over the sample, and some rows of every batch [r, d]."""
+class Passed(NamedTuple):
+    """What a pass over a sample leaves of one module."""
+
+    moments: Moments
+    probe: Tensor
+    """Some rows of every batch, [r, d]."""
+    sums: Sketch
+    reproduced: CheckOutcome
+
+
+def _moments(trial: Trial, model_id: str, sample: TextSample, sites: Mapping[str, ModuleSite]) -> dict[str, Passed]:
+    """Moments of each site over the sample, and what they are checked against."""
     loaded = trial.model(model_id)
     batches = batches_of(loaded, sample)
     moments = {name: Moments(site.width) for name, site in sites.items()}
+    sums = {name: Sketch(site.width) for name, site in sites.items()}
     probe: dict[str, list[Tensor]] = {name: [] for name in sites}
+    first: dict[str, Tensor] = {}
     clock = Clock(f"states of {len(sites)} modules of {model_id}", "batches", trial.report)
     done = 0
 
@@ -161,19 +178,30 @@ def _moments(
         for name, own in moments.items():
             states = batch.samples(seen[name]).cpu()
             own.update(states)
+            sums[name].update(states)
+            if done == 0:
+                first[name] = states
             probe[name].append(states[:: max(1, len(states) // PROBES_PER_BATCH)].clone())
         done += 1
         clock.tick(done, len(batches))
 
     module_pass(loaded, batches, sites, visit)
-    return {name: (own, torch.cat(probe[name])) for name, own in moments.items()}
+    return {
+        name: Passed(
+            own,
+            torch.cat(probe[name]),
+            sums[name],
+            module_validity.check_states(loaded, batches[:1], {name: first[name]}, None),
+        )
+        for name, own in moments.items()
+    }
 
 
 def _read_spectrum(artifact: Artifact) -> ModuleSpectrum:
     tensors, record = artifact.tensors(), artifact.json()
     light = Spectrum.from_tensors(tensors | {"basis": torch.empty(tensors["sigma"].numel(), 0, dtype=torch.float64)})
     ok, detail = record["centred"]
-    return ModuleSpectrum(light, record["dead"], (ok, detail), artifact)
+    return ModuleSpectrum(light, record["dead"], (ok, detail), artifact, module_validity.read(record))
 
 
 def table_ks(part: Part, spectrum: Spectrum) -> dict[str, int]:

@@ -61,6 +61,7 @@ STAGES = {
     "gaussian-null": "Gaussian controls",
     "random-twin": "randomly initialised models",
     "permuted-ranks": "coordinate-permuted comparator",
+    "permuted-blocks": "the same without blocks of texts",
     "planted-minimum": "planted directions",
     "smallest-direction": "what the smallest direction depends on",
     "subset": "paired subset",
@@ -71,7 +72,9 @@ STAGES = {
     "event-triples": "facts of events",
     "step": "edits",
     "change": "hidden states after edits",
+    "drifting-basis-again": "drifting bases, one chain again",
     "linearity": "first-order remainders",
+    "linearity-again": "first-order remainders, one edit again",
     "no-op-again": "hidden states extracted again",
     "telescoping": "hidden states along a chain",
     "answers": "answers",
@@ -276,6 +279,7 @@ def judge_claims(trial: Trial, rows: Sequence[Row], suites: Sequence[str]) -> li
                 hypothesis=claim.source.hypothesis,
                 kind=claim.kind,
                 generality=_generality(own, claim.population),
+                ranges_over=claim.ranges_over,
             )
         )
     return found

@@ -66,15 +66,29 @@ def results(findings: Iterable[Finding]) -> dict[str, CheckResult]:
     return made
 
 
+def joined(checks: Mapping[str, CheckResult], further: Iterable[Finding]) -> dict[str, CheckResult]:
+    """Check results with further findings: a check holds where it holds in both."""
+    made = dict(checks)
+    for name, result in results(further).items():
+        known = made.get(name)
+        if known is not None:
+            bad = [one.detail for one in (known, result) if not one.ok]
+            text = "; ".join(bad or [known.detail, result.detail])
+            result = CheckResult(name=name, ok=not bad, detail=text)
+        made[name] = result
+    return made
+
+
 # --------------------------------------------------------------------------- the model once more
-def _alone(ids: Sequence[int], device: torch.device) -> TokenBatch:
+def alone(ids: Sequence[int], device: torch.device) -> TokenBatch:
+    """One text as a batch, every token but its first a sample."""
     row = torch.tensor([list(ids)], device=device)
     keep = torch.ones_like(row, dtype=torch.bool)
     keep[:, 0] = False
     return TokenBatch(row, torch.ones_like(row), keep, torch.zeros(1, dtype=torch.long))
 
 
-def _samples(states: Tensor, positions: Positions) -> Tensor:
+def samples_of(states: Tensor, positions: Positions) -> Tensor:
     """Samples of one text's states [t, d], by the same choice of tokens in words of its own."""
     if positions == "last_token":
         return states[-1:]
@@ -92,7 +106,7 @@ def states_again(
 
     def reader(layer: int) -> Any:
         def hook(_module: nn.Module, _args: Any, output: Tensor) -> None:
-            rows[layer].append(_samples(output.detach()[0], positions).cpu())
+            rows[layer].append(samples_of(output.detach()[0], positions).cpu())
 
         return hook
 
@@ -102,7 +116,7 @@ def states_again(
     ]
     try:
         full_pass(
-            loaded, [_alone(ids, loaded.device) for ids in texts], lambda _batch, _seen: None, outputs=list(layers)
+            loaded, [alone(ids, loaded.device) for ids in texts], lambda _batch, _seen: None, outputs=list(layers)
         )
     finally:
         for handle in handles:
@@ -110,19 +124,21 @@ def states_again(
     return {layer: torch.cat(parts) for layer, parts in rows.items()}
 
 
-def _tokens_of(batches: Sequence[TokenBatch], text: int) -> list[int]:
+def tokens_of(batches: Sequence[TokenBatch], text: int) -> list[int]:
+    """Token ids of a text; ValueError if it is in none of the batches."""
     for batch in batches:
         for row in (batch.text == text).nonzero().flatten().tolist():
             return [int(token) for token in batch.ids[row][batch.mask[row].bool()]]
     raise ValueError(f"text {text} is in none of {len(batches)} batches")
 
 
-def _rows_of(owner: Tensor, texts: Sequence[int]) -> Tensor:
+def rows_of(owner: Tensor, texts: Sequence[int]) -> Tensor:
     """Rows of some texts, text by text; ``owner`` [m] is the text of each row."""
     return torch.cat([(owner == text).nonzero().flatten() for text in texts])
 
 
-def _weights(trial: Trial, model_id: str) -> CheckOutcome:
+def weights_again(trial: Trial, model_id: str) -> CheckOutcome:
+    """states-reproduced: the weights in memory are those that the recipes name."""
     memo = ("weights-again", model_id)
     if memo not in trial._memo:
         loaded = trial.model(model_id)
@@ -171,11 +187,11 @@ def of_base(trial: Trial, model_id: str) -> list[Finding]:
         kept: list[Finding] = trial._memo[memo]
         return kept
     told, (texts, again) = testimony(trial, model_id), _base_again(trial, model_id)
-    rows = _rows_of(told.text, texts)
+    rows = rows_of(told.text, texts)
     stored = {layer: states[rows] for layer, states in told.states.items()}
     found = [
         Finding("base sample", recomputed.check_reproduced(stored, again)),
-        Finding(model_id, _weights(trial, model_id)),
+        Finding(model_id, weights_again(trial, model_id)),
         Finding("base sample", recomputed.check_distinct(told.texts, told.samples)),
     ]
     for layer, own in base.spectra(trial, model_id).items():
@@ -215,7 +231,7 @@ def of_subset(trial: Trial, model_id: str, sub: paired.Subset) -> list[Finding]:
     again = Again(trial.model(model_id), sub, sorted(sub.states))
     found = [
         Finding("subset", recomputed.check_reproduced(again.stored(sub.states), again.states)),
-        Finding(model_id, _weights(trial, model_id)),
+        Finding(model_id, weights_again(trial, model_id)),
         Finding("subset", recomputed.check_distinct(*text_hashes(sub.batches))),
     ]
     for layer, spectrum in sub.bases.items():
@@ -239,10 +255,10 @@ class Again:
         owner = row_texts(sub.batches)  # batches go by length: texts from their first half are short
         texts = [int(owner[round(i * (len(owner) - 1))]) for i in torch.linspace(0.1, 0.5, TEXTS_PER_STATE).tolist()]
         texts = list(dict.fromkeys(texts))
-        self._rows = _rows_of(owner, texts)
+        self._rows = rows_of(owner, texts)
         with nullcontext() if state is None else installed(loaded.model, state, scale):
             self.states = states_again(
-                loaded, [_tokens_of(sub.batches, text) for text in texts], layers, sub.batches[0].positions
+                loaded, [tokens_of(sub.batches, text) for text in texts], layers, sub.batches[0].positions
             )
         """Layer -> [m, d], the model's own."""
 

@@ -169,6 +169,9 @@ class ClaimSpec(Spec):
     """Registered validity checks; any that fails makes the case invalid."""
     quantifier: Literal["all", "exists", "at_least_two", "most", "mean"] = "all"
     """How cases make a claim; ``at_least_two`` counts methods, out of those of ``about``."""
+    ranges_over: tuple[Literal["model", "family", "method"], ...] = ()
+    """What the claim's own words say it holds for every one of: below two of them it is not supported, whatever their
+    cases say (one counterexample refutes it all the same)."""
     population: str
     """What the claim speaks about: models and methods of the paper."""
     family: Identifier
@@ -198,6 +201,12 @@ class ClaimSpec(Spec):
             raise ValueError("'late_from' is of a claim that is 'late': effect or absence")
         if self.quantifier == "at_least_two" and len(self.about) < 2:
             raise ValueError("quantifier 'at_least_two' counts methods: name two or more of them in 'about'")
+        return self
+
+    @model_validator(mode="after")
+    def _ranges(self) -> ClaimSpec:
+        if self.ranges_over and self.quantifier == "exists":
+            raise ValueError("'ranges_over' says \"every\", and quantifier 'exists' says \"some\": give one of them")
         return self
 
     @property

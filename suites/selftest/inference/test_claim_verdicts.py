@@ -299,3 +299,37 @@ def test_p_values_without_spread_and_without_record(make_row: Any) -> None:
     assert case_p_values(bare).refute == pytest.approx(case_p_values(row).refute)
     unbounded = make_row(estimate=Estimate(1.0, (-math.inf, math.inf), 0.99, 5, (), "none"))
     assert case_p_values(unbounded).support == 1.0
+
+
+# --------------------------------------------------------------------------- claims that say "every"
+def test_one_model_does_not_support_a_claim_about_all(make_row: Any) -> None:
+    """The toy of two methods on one model made "in every decoder family" hold."""
+    rows = [make_row(YES), make_row(YES, method="MEMIT")]
+    assert judge(rows).verdict == "supported"
+    verdict = judge(rows, ranges_over=("model",))
+    assert verdict.verdict == "inconclusive" and verdict.reason.startswith(
+        "INCONCLUSIVE: the claim is about all models"
+    )
+    assert judge(rows[:1], ranges_over=("model",)).verdict == "inconclusive"  # the single case, too
+    assert judge([*rows, make_row(YES, model="m2")], ranges_over=("model",)).verdict == "supported"
+    assert judge(rows, ranges_over=("method",)).verdict == "supported"
+    assert judge(rows[:1], ranges_over=("method",)).verdict == "inconclusive"
+
+
+def test_one_counterexample_refutes_a_claim_about_all(make_row: Any) -> None:
+    assert judge([make_row(NO)], ranges_over=("model", "family")).verdict == "refuted"
+    assert judge([make_row(NO), make_row(YES, model="m2")], ranges_over=("model",)).verdict == "refuted"
+    assert judge([make_row(MAYBE)], ranges_over=("model",)).verdict == "inconclusive"
+
+
+def test_two_models_of_one_family_are_one_family(make_row: Any) -> None:
+    def of(model: str, family: str | None) -> Row:
+        row = make_row(YES, model=model)
+        named = row.descriptive | ({} if family is None else {"model_type": family})
+        return row.model_copy(update={"descriptive": named})
+
+    one, two = [of("a", "llama"), of("b", "llama")], [of("a", "llama"), of("b", "gpt2")]
+    assert judge(one, ranges_over=("model", "family")).verdict == "inconclusive"
+    assert "decided for 1 (llama)" in judge(one, ranges_over=("model", "family")).reason
+    assert judge(two, ranges_over=("model", "family")).verdict == "supported"
+    assert judge([of("a", None), of("b", None)], ranges_over=("family",)).verdict == "inconclusive"

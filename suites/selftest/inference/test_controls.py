@@ -13,6 +13,7 @@ from editverdict.inference.controls import (
 )
 from editverdict.inference.intervals import missing, seeds_interval, t_interval
 from editverdict.inference.rows import Region
+from editverdict.inference.standard_errors import Shared
 
 HIGH = Region(op=">=", threshold=0.5)
 LOW = Region(op="<=", threshold=0.5)
@@ -102,3 +103,19 @@ def test_combining_specificity() -> None:
     assert combined_specific(["yes", None]) == "yes"
     assert combined_specific(["yes", "undecided"]) == "undecided"
     assert combined_specific(["yes", "undecided", "no"]) == "no"
+
+
+def test_a_contrast_with_an_error_in_common_takes_the_place_of_pairing() -> None:
+    """Twenty seeds of a comparator around one number of the subject: a tight pairing that knows no text noise."""
+    seeds = [0.9 + 0.001 * (k % 3) for k in range(20)]
+    assert judge_comparator("twin", [0.88] * 20, seeds, LOW).specific == "yes"
+    shared = t_interval([0.88 - seed for seed in seeds], shared=Shared(0.02, 19))
+    result = judge_comparator("twin", [0.88] * 20, seeds, LOW, contrast=shared)
+    assert result.specific == "undecided" and result.contrast == pytest.approx(0.021, abs=0.001)
+    assert result.estimate == pytest.approx(0.901, abs=0.001) and result.n_units == 20  # the comparator itself is shown
+    biased = t_interval([0.88 - seed for seed in seeds], bias=(-0.1, 0.0))
+    assert judge_comparator("twin", [], seeds, LOW, contrast=biased).specific == "undecided"
+    none = judge_comparator("twin", [0.88] * 20, seeds, LOW, contrast=missing(note="one block of texts"))
+    assert none.specific == "undecided" and none.note == "one block of texts"
+    with pytest.raises(ValueError, match="no direction"):
+        judge_comparator("twin", [0.88] * 20, seeds, NEAR, contrast=shared)

@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 
 from editverdict.inference import rows
+from editverdict.inference.claims import FAMILY_KEY
 from editverdict.inference.intervals import ESTIMATION_KEY
 from editverdict.inference.verdicts import EDITS_KEY
 
@@ -51,5 +52,5 @@ def test_version_volatile_columns_and_keys_are_documented() -> None:
     assert f"Schema version: {rows.SCHEMA_VERSION}" in text
     volatile = re.search(r"^- Volatile columns: (.*?)\. ", text, re.M)
     assert volatile is not None and set(re.findall(r"`(\w+)`", volatile.group(1))) == rows.VOLATILE_FIELDS
-    for key in (ESTIMATION_KEY, EDITS_KEY):
+    for key in (ESTIMATION_KEY, EDITS_KEY, FAMILY_KEY):
         assert f"`{key}`" in section("Row")

@@ -57,9 +57,15 @@ COLLAPSE = (
     "collapse-deeper-layers",
     "collapse-universal",
 )
-AMPLIFICATION = ("amp-low-sigma-larger-R", "amp-many-gt1-single-edit", "amp-mean-max-extreme", "amp-c-comparable")
+AMPLIFICATION = (
+    "amp-low-sigma-larger-R",
+    "amp-many-gt1-single-edit",
+    "amp-mean-max-extreme",
+    "amp-c-comparable",
+    "amp-cross-architecture",
+)
 ANGLES = ("pc-dominant-stable-early", "pc-tail-drifts-faster")
-NORMS = ("smallpert-norm",)
+NORMS = ("smallpert-norm", "smallpert-depth-continuity")
 CHANGES = (*NORMS, *ANGLES, *AMPLIFICATION)
 REAL = "amp-sigma-min-numerically-real"
 PAIRED = "smallpert-paired"

@@ -48,7 +48,8 @@ def test_without_corruption_every_check_holds(honest: dict[str, Row]) -> None:
 
 def test_without_corruption_the_cases_are_decided(honest: dict[str, Row]) -> None:
     decided = {claim for claim, row in honest.items() if row.verdict in ("supported", "refuted")}
-    assert decided == {*ALL}, verdicts(honest)
+    # Of random weights the largest step between layers lies at the threshold.
+    assert decided == {*ALL} - {"smallpert-depth-continuity"}, verdicts(honest)
 
 
 def test_claims_list_the_checks_of_the_stages_they_stand_on(world: World) -> None:
@@ -67,14 +68,13 @@ def test_claims_list_the_checks_of_the_stages_they_stand_on(world: World) -> Non
     own = {
         "cum-basis-drift-causes": wanted["pc"],
         "pc-basis-drift-worse-than-linear": wanted["smallpert"],
-        "smallpert-linear": states | {"enough-tokens", "samples-paired", "no-op-zero"},
-        "collapse-pretrained-property": {"enough-samples", "centred-over-samples"},
+        "smallpert-linear": states | {"enough-tokens", "samples-paired", "no-op-zero", "change-recomputed"},
+        "collapse-pretrained-property": spectra | {"enough-samples", "centred-over-samples"},
+        "amp-t5": wanted["amp"] | {"centred-over-samples", "change-recomputed"},
     }
     lacking = {
         claim.id: sorted(own.get(claim.id, wanted.get(claim.family, set())) - set(claim.checks))
         for claim in world.honest.library.claims.values()
-        # Encoder-decoders are measured module by module, by passes of their own.
-        if "t5" not in claim.id.split("-")
     }
     assert {name: checks for name, checks in lacking.items() if checks} == {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ import torch
 from editverdict.editors.base import State, Step
 from editverdict.editors.deltas import PurityError, dense, low_rank
 from editverdict.models.sources import LoadedModel
-from editverdict.pipeline import linearity
+from editverdict.pipeline import linear_again, linearity
 from editverdict.pipeline.linearity import Linearity, linear_sample, linearities, linearity_recipe
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
+from editverdict.store import Store
 from suites.selftest.models.toys import CAUSAL, assert_untouched, toy
 from suites.selftest.pipeline.sessions import ROOT
 
@@ -229,3 +231,51 @@ def test_without_a_block_is_the_remainder_on_the_other_texts(own: Trial) -> None
             ratios = [math.sqrt(top / bottom) for top, bottom in squares]
             assert min(ratios) < whole[layer] < max(ratios)
             assert found.without(what, ratios.index(max(ratios)))[layer] < whole[layer]
+
+
+# --------------------------------------------------------------------------- found again
+def failed(trial: Trial, loaded: LoadedModel, state: State, found: Linearity) -> set[str]:
+    outcomes = [one.outcome for one in linear_again.of_first_edit(trial, loaded.spec.id, state, found)]
+    return {one.name for one in outcomes if not one.ok}
+
+
+def anew(trial: Trial, folder: Path) -> Trial:
+    """The trial on an empty store, with the same model and texts."""
+    made = dataclasses.replace(trial, store=Store(folder), _memo={})
+    made.__dict__["corpus"] = trial.corpus
+    return made
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_what_was_measured_is_found_again(own: Trial, name: str) -> None:
+    trial, loaded = on(own, name)
+    for size in (0.1, 0.001):
+        state = rank_one(loaded, 1, size, seed=11)
+        assert failed(trial, loaded, state, measured(trial, loaded, state)) == set()
+    assert_untouched(loaded)
+
+
+def test_states_that_are_not_the_models_own_are_told(
+    own: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Re-ordered edited samples, and an edit that is not in force, where only the no-op's states were looked at."""
+    trial, loaded = on(own, "rehearsal-llama")
+    trial, state, honest = anew(trial, tmp_path), rank_one(loaded, 1, 0.1, seed=12), linearity._edited
+
+    def reordered(*args: Any) -> Any:
+        states, deltas = honest(*args)
+        return {n: x.roll(1, 0) for n, x in states.items()}, deltas
+
+    monkeypatch.setattr(linearity, "_edited", reordered)
+    found = measured(trial, loaded, state)
+    assert failed(trial, loaded, state, found) == {"states-reproduced", "change-recomputed"}
+    monkeypatch.undo()
+    # Stored by a corrupted pass, checked by a sound one.
+    assert "change-recomputed" in failed(anew(trial, tmp_path / "other"), loaded, state, found)
+
+
+def test_a_derivative_along_something_else_is_told(own: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial, loaded = on(own, "rehearsal-llama")
+    trial, state, honest = anew(trial, tmp_path), rank_one(loaded, 1, 0.1, seed=13), linearity._tangents
+    monkeypatch.setattr(linearity, "_tangents", lambda *args: {n: x.roll(1, 0) for n, x in honest(*args).items()})
+    assert failed(trial, loaded, state, measured(trial, loaded, state)) == {"change-recomputed"}

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from editverdict.pipeline import vacuous
-from editverdict.pipeline.setup import load_library
+from editverdict.pipeline.cases import blank_row
+from editverdict.pipeline.matrix import matrix
+from editverdict.pipeline.runs import judge_claims
+from editverdict.pipeline.setup import Options, load_library, make_trial
 from editverdict.pipeline.vacuous import try_claims
 from editverdict.schema.claims import ClaimSpec
 
@@ -156,3 +159,28 @@ def test_what_has_not_come_below_the_horizon_must_stay_open(late: str, monkeypat
     assert findings(claim(late=late)) == ""
     monkeypatch.setattr("editverdict.inference.verdicts.Late.hides", lambda self, verdict: False)
     assert "below the horizon, should make it inconclusive" in findings(claim(late=late))
+
+
+def test_shipped_claims_that_say_every_range_over_it() -> None:
+    """By their own words; a claim of quantifier ``exists`` says "some", and cannot."""
+    found = {c.id: c.ranges_over for c in load_library([SPECS]).claims.values() if c.ranges_over}
+    assert found == {
+        "amp-cross-architecture": ("model", "family"),
+        "collapse-universal": ("model",),
+        "cum-R-increases-with-steps": ("model", "method"),
+        "rq1-scale": ("model",),
+    }
+    with pytest.raises(ValueError, match="'exists' says \"some\""):
+        ClaimSpec.model_validate(claim().model_dump() | {"quantifier": "exists", "ranges_over": ("model",)})
+
+
+def test_a_run_of_one_model_does_not_support_a_claim_about_every_model(tmp_path: Path) -> None:
+    """The claim's own case may be supported on that model; the claim stays open."""
+    trial = make_trial(Options(profile="smoke", store=tmp_path), SPECS)
+    cases = [one for one in matrix(trial.library, trial.profile) if one.claim.id.startswith("collapse-")]
+    rows = [blank_row(trial, one, "supported", "SUPPORTED: planted") for one in cases]
+    found = {one.claim: one for one in judge_claims(trial, rows, ["hypotheses"])}
+    assert len({row.model for row in rows}) == 1
+    assert found["collapse-cond"].verdict == "supported"
+    universal = found["collapse-universal"]
+    assert universal.verdict == "inconclusive" and "about all models" in universal.reason

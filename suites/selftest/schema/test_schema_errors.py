@@ -11,8 +11,8 @@ from editverdict.schema import SpecError, SpecProblem, nearest
 C, M, E, D, P = "claims/collapse.yaml", "models/models.yaml", "methods/rome.yaml", "data.yaml", "profiles/laptop.yaml"
 ALL_CLAIM_KEYS = (
     "id, kind, statement, source, quantity, describes, reduce, subject, range, unit, min_units, edits, late, "
-    "late_from, methods, about, about_models, data, definitions, expect, controls, checks, quantifier, population, "
-    "family, severity, paper_values, requires, suite, timed, not_comparable"
+    "late_from, methods, about, about_models, data, definitions, expect, controls, checks, quantifier, ranges_over, "
+    "population, family, severity, paper_values, requires, suite, timed, not_comparable"
 )
 KINDS = "claims, architectures, models, methods, datasets, corpora, encoders, judges, capabilities, profiles"
 

@@ -11,20 +11,18 @@ import torch
 from torch import Tensor
 
 from editverdict.geometry import spectrum as geometry
-from editverdict.inference.intervals import Estimate, seeds_interval, spectrum_interval, t_interval
+from editverdict.inference.intervals import Estimate, missing, seeds_interval, spectrum_interval, t_interval
+from editverdict.inference.standard_errors import shared_error
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.random_matrices import marchenko_pastur_quantiles, wishart_singular_values
 from editverdict.pipeline import base, paired, validity
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measure, passed
 from editverdict.pipeline.measures.perturbation import units_picture
-from editverdict.pipeline.randoms import random_twins
+from editverdict.pipeline.measures.ranks import RANKS, Statistic, inner_rank
+from editverdict.pipeline.measures.twins import against_twins, twins_of
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Clock, Draft, Recipe
 
-Sigmas = Mapping[int, Tensor]
-"""Layer -> singular values [d], descending."""
-Statistic = Callable[[Sigmas, int], float]
-"""(singular values by layer, number of samples) -> the claim's one number."""
 NULL_VERSION = 1
 THRESHOLDS = (1e-1, 1e-2, 1e-3)
 """Shares of sigma_1 above which directions are counted."""
@@ -137,22 +135,6 @@ def _scaled_null(n: int, d: int, at_median: float) -> list[float]:
 
 
 # --------------------------------------------------------------------------- effective rank
-RANKS: dict[str, Callable[[Tensor], float]] = {
-    "exp-entropy-sigma": geometry.exp_entropy,
-    "exp-entropy-sigma2": geometry.exp_entropy_energy,
-    "participation-ratio": geometry.participation_ratio,
-    "energy-90": lambda sigma: float(geometry.energy_count(sigma, 0.90)),
-    "energy-95": lambda sigma: float(geometry.energy_count(sigma, 0.95)),
-    "energy-99": lambda sigma: float(geometry.energy_count(sigma, 0.99)),
-    "stable-rank": geometry.stable_rank,
-}
-
-
-def inner_rank(inner: Sequence[int], rank: Callable[[Tensor], float]) -> Statistic:
-    """r_eff / d by one reading of the rank, median over the inner layers."""
-    return lambda sigmas, _n: median(rank(sigmas[layer]) / len(sigmas[layer]) for layer in inner)
-
-
 def planted(layers: Layers, plant: Callable[[Tensor], Tensor]) -> Layers:
     """The same layers with something planted into every spectrum of theirs, also those of parts of the sample."""
 
@@ -183,18 +165,8 @@ def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
     made.controls["planted-half-rank"] = estimate(
         planted(layers, geometry.planted_half_rank), inner_rank(layers.inner, primary)
     )
-    own_side, twins = random_twins(trial, case.model)
-    own = inner_rank(layers.inner, primary)(own_side.sigmas, 0)
-    random_ranks = [inner_rank(layers.inner, primary)(twin.sigmas, 0) for twin in twins]
-    # Shown, not compared: on so few texts the two sides are not biased alike (collapse-pretrained-property).
-    made.controls["random-init"] = seeds_interval(random_ranks)
-    permuted, same = _permuted_ranks(trial, case.model)
-    made.comparators["coordinate-permuted"], made.comparator_subject["coordinate-permuted"] = (
-        permuted,
-        [same] * len(permuted),
-    )
-    made.notes["random-init"] = f"{len(random_ranks)} seeds; on the same texts the model has {own:.3f}"
-    made.notes["coordinate-permuted"] = f"{len(permuted)} seeds; unpermuted, on the same tokens, {same:.3f}"
+    random_ranks = _beside_twins(trial, case, made, primary)
+    permuted = _beside_permuted(trial, case, made)
     made.descriptive["by_layer"] = {
         str(n): primary(s.spectrum.sigma) / s.spectrum.d for n, s in layers.by_layer.items()
     }
@@ -220,7 +192,7 @@ def effective_rank_ratio(trial: Trial, case: Case) -> Measurement:
                 "inner layers": [made.descriptive["by_layer"][str(n)] for n in layers.inner],
                 "last layers": [v for n, v in made.descriptive["by_layer"].items() if int(n) not in layers.inner],
                 "gaussian (negative)": null,
-                "random-init (baseline)": random_ranks,
+                "random-init (comparator)": random_ranks,
                 "coordinate-permuted (comparator)": permuted,
             },
         ),
@@ -238,21 +210,54 @@ def _counts(layers: Layers) -> dict[str, dict[str, float]]:
     return {"stable_rank": {n: geometry.stable_rank(s) for n, s in sigmas.items()}, **counts}
 
 
+def _beside_twins(trial: Trial, case: Case, made: Measurement, rank: Callable[[Tensor], float]) -> list[float]:
+    """The comparator of random weights: the twins' ranks, and the contrast of collapse-pretrained-property."""
+    twins = twins_of(trial, case.model)
+    name, ranks = "random-init", [twins.rank(twin, rank) for twin in twins.few]
+    made.comparators[name], made.contrasts[name] = ranks, against_twins(twins, rank)
+    made.recipes += twins.keys
+    on = f"on the same {twins.own.n} tokens the model has {twins.rank(twins.own, rank):.3f}"
+    made.notes[name] = (
+        f"{len(ranks)} seeds; {on}; the contrast is hulled over its bias and holds the model's text error"
+    )
+    return ranks
+
+
+def _beside_permuted(trial: Trial, case: Case, made: Measurement) -> list[float]:
+    """The comparator of permuted coordinates; other texts would give other ranks on both sides."""
+    permuted, same = _permuted_ranks(trial, case.model)
+    name, without = "coordinate-permuted", _permuted_blocks(trial, case.model)
+    made.comparators[name], made.contrasts[name] = permuted, contrast_over_texts(same, permuted, without)
+    texts = f"text error over {len(without)} blocks" if len(without) > 1 else "one block of texts"
+    made.notes[name] = f"{len(permuted)} seeds; unpermuted, on the same tokens, {same:.3f}; {texts}"
+    return permuted
+
+
+def contrast_over_texts(own: float, others: Sequence[float], without_block: Sequence[tuple[float, float]]) -> Estimate:
+    """``own`` minus each of several random values on the same texts, with the error of these texts.
+
+    Parameters
+    ----------
+    own
+        The subject's number.
+    others
+        The comparator's, one per seed.
+    without_block
+        Per block of texts: both numbers without it. Fewer than two tell no error, so there is no contrast then.
+    """
+    if len(without_block) < 2:
+        return missing(note="one block of texts: what other texts would give is not known")
+    left = [mine - theirs for mine, theirs in without_block]
+    return t_interval([own - other for other in others], shared=shared_error(left))
+
+
 def _permuted_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]:
     """r_eff / d, median over inner layers of the subset, with each coordinate permuted over samples: one per seed."""
-    sub = paired.subset(trial, model_id)
-    plan = trial.model(model_id).spec.layers
-    inner = [layer for layer in plan.inner if layer >= plan.edit]
+    sub, inner = paired.subset(trial, model_id), _permuted_layers(trial, model_id)
     seeds = trial.profile.sizes.random_seeds
     recipe = Recipe.of(
         "permuted-ranks", NULL_VERSION, subset=sub.key, layers=inner, seeds=seeds, seed=trial.profile.seed
     )
-
-    def rank(x: np.ndarray) -> float:
-        moments = Moments(x.shape[1])
-        moments.update(torch.from_numpy(x))
-        sigma = torch.linalg.eigvalsh(moments.scatter()).flip(0).clamp_min(0).sqrt()
-        return float(geometry.exp_entropy(sigma)) / int(x.shape[1])
 
     def produce(draft: Draft) -> None:
         states = {layer: sub.states[layer].numpy() for layer in inner}
@@ -260,12 +265,60 @@ def _permuted_ranks(trial: Trial, model_id: str) -> tuple[list[float], float]:
         clock = Clock("coordinate-permuted comparator", "seeds", trial.report)
         for seed in range(seeds):
             generator = np.random.default_rng([trial.profile.seed, seed])
-            values.append(median(rank(generator.permuted(x, axis=0)) for x in states.values()))
+            values.append(median(_rank_of(generator.permuted(x, axis=0)) for x in states.values()))
             clock.tick(seed + 1, seeds)
-        draft.write_json({"permuted": values, "own": median(rank(x) for x in states.values())})
+        draft.write_json({"permuted": values, "own": median(_rank_of(x) for x in states.values())})
 
     found = trial.store.build(recipe, produce).json()
     return list(found["permuted"]), float(found["own"])
+
+
+def _permuted_layers(trial: Trial, model_id: str) -> list[int]:
+    plan = trial.model(model_id).spec.layers
+    return [layer for layer in plan.inner if layer >= plan.edit]
+
+
+def _rank_of(x: np.ndarray) -> float:
+    """r_eff / d of samples [n, d]."""
+    moments = Moments(x.shape[1])
+    moments.update(torch.from_numpy(x))
+    sigma = torch.linalg.eigvalsh(moments.scatter()).flip(0).clamp_min(0).sqrt()
+    return float(geometry.exp_entropy(sigma)) / int(x.shape[1])
+
+
+def ranks_without_blocks(
+    states: Mapping[int, np.ndarray], block: np.ndarray, seed: int, tick: Callable[[int, int], None]
+) -> list[tuple[float, float]]:
+    """Per block of texts left out: r_eff / d as it is and with coordinates permuted, median over layers.
+
+    ``states``: layer -> [n, d]; ``block`` [n] is the block of each row. No block is left out where there is only one.
+    """
+    blocks = np.unique(block)
+    if len(blocks) < 2:
+        return []
+    found = []
+    for number, one in enumerate(blocks):
+        generator = np.random.default_rng([seed, int(one)])
+        rest = [x[block != one] for x in states.values()]
+        permuted = median(_rank_of(generator.permuted(x, axis=0)) for x in rest)
+        found.append((median(_rank_of(x) for x in rest), permuted))
+        tick(number + 1, len(blocks))
+    return found
+
+
+def _permuted_blocks(trial: Trial, model_id: str) -> list[tuple[float, float]]:
+    """:func:`ranks_without_blocks` on the paired subset: about half of what the twenty permutations cost."""
+    sub, inner = paired.subset(trial, model_id), _permuted_layers(trial, model_id)
+    block, seed = sub.block.numpy(), trial.profile.seed
+    count = len(np.unique(block))
+    recipe = Recipe.of("permuted-blocks", NULL_VERSION, subset=sub.key, layers=inner, blocks=count, seed=seed)
+
+    def produce(draft: Draft) -> None:
+        states = {layer: sub.states[layer].numpy() for layer in inner}
+        clock = Clock("coordinate-permuted comparator", "blocks", trial.report)
+        draft.write_json(ranks_without_blocks(states, block, seed, clock.tick))
+
+    return [(float(own), float(other)) for own, other in trial.store.build(recipe, produce).json()]
 
 
 # --------------------------------------------------------------------------- decay, depth

@@ -9,6 +9,7 @@ from statistics import median
 from editverdict.inference.intervals import Estimate, t_interval
 from editverdict.inference.standard_errors import shared_error
 from editverdict.models.attention import EAGER
+from editverdict.pipeline.linear_again import of_first_edit
 from editverdict.pipeline.linearity import TOKENS, Linearity, linear_sample, linearities
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.perturbation import (
@@ -22,6 +23,7 @@ from editverdict.pipeline.measures.perturbation import (
     units_picture,
 )
 from editverdict.pipeline.trial import NotHere, Trial
+from editverdict.pipeline.validity import joined
 
 
 def _typical(values: dict[int, float | None], layers: Sequence[int]) -> float | None:
@@ -65,6 +67,9 @@ def first_order_remainder(trial: Trial, case: Case) -> Measurement:
     remainders = [_typical(one.remainder, later) for one in own]
     imitated = [_typical(one.remainder, later) for one in placebo]
     made = _start(trial, case, own, placebo)
+    moving = next((number for number, one in enumerate(own) if any(one.size.values())), None)
+    if moving is not None:
+        made.checks = joined(made.checks, of_first_edit(trial, case.model, states[moving], own[moving]))
     made.definitions = {
         "jvp-remainder": _estimate(own, "remainder", later),
         "homogeneity": _estimate(own, "homogeneity", later),

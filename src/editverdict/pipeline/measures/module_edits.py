@@ -7,18 +7,24 @@ from dataclasses import dataclass, replace
 
 from editverdict.capture.modules import ModuleSite, Part
 from editverdict.editors.base import State
-from editverdict.geometry.recomputed import check_distinct
+from editverdict.geometry.amplification import POOLINGS, from_components
+from editverdict.geometry.recomputed import check_angle_order, check_distinct, check_energy, check_rates
 from editverdict.inference.rows import CheckResult
 from editverdict.pipeline.base import batches_of
 from editverdict.pipeline.measurement import Case, Measurement, passed
 from editverdict.pipeline.measures.perturbation import NO_OP_TOLERANCE, method_of, single_states
 from editverdict.pipeline.module_changes import ModuleChange, module_changes
+from editverdict.pipeline.module_validity import findings, with_k
 from editverdict.pipeline.modules import ModuleSpectrum, sites_of, spectra
 from editverdict.pipeline.trial import NotHere, Trial
+from editverdict.pipeline.validity import Finding, results, weights_again
 from editverdict.pipeline.wide_angles import PER_DIMENSION
 from editverdict.pipeline.witness import text_hashes
 
 BEFORE: tuple[Part, ...] = ("wi", "wo")
+OF_SPECTRA = ("states-reproduced", "spectrum-recomputed")
+OF_CHANGES = ("states-reproduced", "change-recomputed", "components-recomputed", "angles-recomputed")
+"""Checks that are made when a module's spectrum, or a state's change, is measured."""
 AFTER: tuple[Part, ...] = ("act", "wo")
 
 
@@ -101,7 +107,7 @@ def module_measurement(trial: Trial, case: Case, given: ModuleEdits) -> Measurem
 
 
 def _checks(trial: Trial, model_id: str, tokens: int, texts: int, given: ModuleEdits) -> dict[str, CheckResult]:
-    """enough-tokens, samples-paired, no-op-zero, centred-over-samples, texts-distinct."""
+    """All that claims about modules list, but for above-resolution."""
     sizes = trial.profile.sizes
     widest, wanted = max(site.width for site in given.sites.values()), max(sizes.angle_tokens, sizes.norm_tokens)
     found = passed(
@@ -120,6 +126,32 @@ def _checks(trial: Trial, model_id: str, tokens: int, texts: int, given: ModuleE
     found |= passed("centred-over-samples", not off, detail)
     told = [(what, check_distinct(*text_hashes(batches_of(trial.model(model_id), sample))))
             for what, sample in (("sample", trial.sample(model_id)), ("subset", trial.subset(model_id)))]  # fmt: skip
-    return found | passed(
-        "texts-distinct", all(one.ok for _, one in told), "; ".join(f"{w}: {o.detail}" for w, o in told)
-    )
+    found |= passed("texts-distinct", all(one.ok for _, one in told), "; ".join(f"{w}: {o.detail}" for w, o in told))
+    return found | results(_found_again(trial, model_id, given))
+
+
+def _found_again(trial: Trial, model_id: str, given: ModuleEdits) -> list[Finding]:
+    """States, spectra, changes and angles: what was found when measured, and what the parts say of each other."""
+    found = [Finding(model_id, weights_again(trial, model_id))]
+    for sample in (trial.sample(model_id), trial.subset(model_id)):
+        for name, one in spectra(trial, model_id, sample).items():
+            found += findings(f"{name}, {sample.n_texts} texts", one.validity, OF_SPECTRA)
+    m, rms = trial.subset(model_id).n_samples, POOLINGS.index("rms")
+    for where, change in (("no-op", given.idle), *((f"edit {i}", change) for i, change in enumerate(given.own))):
+        found += findings(where, change.validity, OF_CHANGES)
+        for name in given.sites:
+            place = f"{where}, {name}"
+            found.append(Finding(place, check_angle_order(with_k(change.angles[name]))))
+            found.append(Finding(place, check_energy(change.norms[name], m, change.pooled[name][rms])))
+    return found + _rates(given)
+
+
+def _rates(given: ModuleEdits) -> list[Finding]:
+    """R_k as it is computed from the first edit's pooled components: by Eq. 11."""
+    found = []
+    for name in given.own[0].reached:
+        spectrum, pooled = given.full[name].spectrum, given.own[0].pooled[name][0]
+        rates = from_components(spectrum, pooled[None])
+        if bool(rates.identified.any()):
+            found.append(Finding(name, check_rates(spectrum, pooled, rates.r, rates.identified)))
+    return found

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-
-from torch import Tensor
 
 from editverdict.geometry.collapse import planted_leading
-from editverdict.inference.bias import bias_from_fractions
-from editverdict.inference.intervals import jackknife_interval, seeds_interval, t_interval
-from editverdict.inference.standard_errors import standard_error
+from editverdict.inference.intervals import seeds_interval, t_interval
 from editverdict.pipeline import validity
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
-from editverdict.pipeline.measures.collapse import RANKS, inner_rank
 from editverdict.pipeline.measures.perturbation import units_picture
-from editverdict.pipeline.randoms import FEW_SEEDS, MORE_SAMPLES_PER_DIMENSION, Side, random_twins
+from editverdict.pipeline.measures.ranks import RANKS, inner_rank
+from editverdict.pipeline.measures.twins import TEXT_ERROR, against_twins, twins_of
+from editverdict.pipeline.randoms import Side
 from editverdict.pipeline.trial import Trial
 
 KEPT = 0.125
 """Share of the directions that the positive control keeps."""
-COMMON_NOISE = (
-    "the model is one number and its twins are measured on the same texts: the noise of the texts that both sides have "
-    "in common is not in the interval, which speaks of other random twins on these texts"
-)
 SMALL_N = (
     "a random model's states are nearly a function of the token, so a small sample makes its spectrum look thinner by "
     "more than it does the trained model's; the interval is hulled over what the contrast loses up to the larger "
@@ -34,53 +26,30 @@ SMALL_N = (
 @measure("rank_below_random")
 def rank_below_random(trial: Trial, case: Case) -> Measurement:
     """r_eff / d of the model minus that of a random twin on the same texts, per seed (median over inner layers)."""
-    own, twins = random_twins(trial, case.model)
-    inner = trial.model(case.model).spec.layers.inner
-
-    def of(side: Side, rank: Callable[[Tensor], float]) -> float:
-        return inner_rank(inner, rank)(side.sigmas, side.n)
-
+    both = twins_of(trial, case.model)
+    own, twins = both.own, both.few
     made = _start(case, own, twins)
     made.checks |= validity.results(validity.of_base(trial, case.model))
-    more, more_twins = random_twins(trial, case.model, MORE_SAMPLES_PER_DIMENSION, FEW_SEEDS)
-    made.recipes += [more.key, *(twin.key for twin in more_twins)]
-
-    def contrast(side: Side, others: Sequence[Side], rank: Callable[[Tensor], float], *, half: bool = False) -> float:
-        def read(one: Side) -> float:
-            return inner_rank(inner, rank)(one.half if half else one.sigmas, one.n)
-
-        return read(side) - math.fsum(read(one) for one in others) / len(others)
-
-    def readings(rank: Callable[[Tensor], float]) -> tuple[float, float, float]:
-        """The contrast on the few texts, on half of the more, and on the more, of the same few twins."""
-        few = contrast(own, twins[: len(more_twins)], rank)
-        return few, contrast(more, more_twins, rank, half=True), contrast(more, more_twins, rank)
-
-    def bias(rank: Callable[[Tensor], float]) -> tuple[float, float]:
-        few, half, whole = readings(rank)
-        lost = few - whole
-        beyond = lost + bias_from_fractions(whole, half, few)
-        return min(lost, beyond), max(lost, beyond)
-
+    made.recipes += [both.more.key, *(twin.key for twin in both.more_twins)]
     for definition in case.claim.definitions:
-        rank = RANKS[definition.name]
-        units = [of(own, rank) - of(twin, rank) for twin in twins]
-        made.definitions[definition.name] = t_interval(units, bias=bias(rank))
+        made.definitions[definition.name] = against_twins(both, RANKS[definition.name])
     primary = RANKS[case.claim.primary.name]
-    ranks = [of(twin, primary) for twin in twins]
+    ranks = [both.rank(twin, primary) for twin in twins]
     # Disjoint pairs: every twin once, so that the differences are independent and need not add up to zero.
     pairs = [a - b for a, b in zip(ranks[::2], ranks[1::2], strict=False)]
     made.controls["twin-against-twin"] = t_interval(pairs)
-    few = inner_rank(inner, primary)({n: planted_leading(s, KEPT) for n, s in own.sigmas.items()}, own.n)
+    few = inner_rank(both.inner, primary)({n: planted_leading(s, KEPT) for n, s in own.sigmas.items()}, own.n)
     made.controls["planted-eighth"] = seeds_interval([few - rank for rank in ranks])
-    whole = jackknife_interval(of(own, primary), [inner_rank(inner, primary)(left, own.n) for left in own.left])
+    error = both.text_error(primary)
     made.descriptive |= {
-        "common_noise": COMMON_NOISE,
+        "text_error": TEXT_ERROR,
         "small_n": SMALL_N,
-        "contrast": [[n, c] for n, c in zip((own.n, more.n // 2, more.n), readings(primary), strict=True)],
-        "own": whole.value,
-        "own_standard_error": standard_error(whole.units) if whole.n_units > 1 else None,
-        "own_text_blocks": whole.n_units,
+        "contrast": [
+            [n, c] for n, c in zip((own.n, both.more.n // 2, both.more.n), both.readings(primary), strict=True)
+        ],
+        "own": both.rank(own, primary),
+        "own_standard_error": None if error is None else error.error,
+        "own_text_blocks": len(own.left),
         "twins_mean": math.fsum(ranks) / len(ranks),
         "own_by_layer": {str(n): primary(sigma) / len(sigma) for n, sigma in own.sigmas.items()},
         "twins_by_layer": {

@@ -14,8 +14,9 @@ from editverdict.inference.intervals import jackknife_interval, seeds_interval
 from editverdict.numerics.spectrum import exact_spectrum
 from editverdict.pipeline import base, paired
 from editverdict.pipeline.measurement import Case, Measurement, measure
-from editverdict.pipeline.measures.collapse import Layers, Statistic, common, estimate, gaussian_sigmas, layers_of
+from editverdict.pipeline.measures.collapse import Layers, common, estimate, gaussian_sigmas, layers_of
 from editverdict.pipeline.measures.perturbation import units_picture
+from editverdict.pipeline.measures.ranks import Statistic
 from editverdict.pipeline.smallest_direction import smallest_direction
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Draft, Recipe

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
@@ -10,14 +9,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from editverdict.editors.base import State
 from editverdict.geometry import angles as geometry
-from editverdict.geometry.accumulation import basis_gap
-from editverdict.inference.intervals import Estimate, seeds_interval, t_interval
-from editverdict.numerics.spectrum import sample_spectrum
+from editverdict.inference.bounded import units_to_exclude
+from editverdict.inference.intervals import LEVEL, Estimate, bounded_interval, missing, seeds_interval, t_interval
 from editverdict.pipeline import paired
-from editverdict.pipeline.changes import Change, Reach, changes, hidden_after
-from editverdict.pipeline.edits import state_key
+from editverdict.pipeline.changes import Change, changes
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.along import Along, along, long_enough, schedule
@@ -34,25 +30,43 @@ from editverdict.pipeline.measures.perturbation import (
     units_picture,
 )
 from editverdict.pipeline.trial import Trial
-from editverdict.store import Clock, Draft, Job, Recipe
 
-GAP_VERSION = 3
-FIRST_EDITS = 3
-"""Chains whose first edit is measured, too: the bases before it are one, which needs no fine interval."""
 STEEPEST = 1.2
 """Angle, in radians, of the planted rotation at the last T."""
 
 
-def trend(lengths: Sequence[int], values: Sequence[float]) -> float:
-    """Spearman's rho of values with T; 0 where they are all equal: what does not move has no trend."""
+RHO = (-1.0, 1.0)
+"""Least and largest Spearman's rho."""
+
+
+def trend(lengths: Sequence[int], values: Sequence[float]) -> float | None:
+    """Spearman's rho of values with T; None where they are all equal: there is none, which is not a rho of zero."""
     if len(set(values)) == 1:
-        return 0.0
-    return float(stats.spearmanr(lengths, values).statistic)
+        return None
+    return min(max(float(stats.spearmanr(lengths, values).statistic), RHO[0]), RHO[1])
 
 
 def trend_step(count: int) -> float:
-    """Distance between neighbouring values of Spearman's rho of so many pairs without ties: 12 / (n (n^2 - 1))."""
-    return 12.0 / (count * (count * count - 1))
+    """Largest distance between neighbouring values of Spearman's rho of so many pairs without ties.
+
+    The sum of squared rank differences takes every even value, which makes 12 / (n (n^2 - 1)), but that of three pairs
+    is never 4: there rho is -1, -1/2, 1/2 or 1.
+    """
+    return 1.0 if count == 3 else 12.0 / (count * (count * count - 1))
+
+
+def trends(lengths: Sequence[int], curves: Sequence[Sequence[float]]) -> Estimate:
+    """Mean over chains of rho of T with each curve; no value where a chain has no trend.
+
+    A chain whose value is the same at every T speaks against a decay, so the others must not decide without it; and as
+    a rho of zero it would speak for it in a mean. The interval assumes nothing of how rho is spread over chains
+    (:func:`editverdict.inference.intervals.bounded_interval`).
+    """
+    found = [trend(lengths, one) for one in curves]
+    still = [number for number, one in enumerate(found) if one is None]
+    if still:
+        return missing(note=f"the same at every T, and so without a trend: chains {', '.join(map(str, still))}")
+    return bounded_interval([one for one in found if one is not None], RHO)
 
 
 def _by_chain(measured: Along, layers: Sequence[int], label: str, reading: str = "largest_angle") -> list[list[float]]:
@@ -87,13 +101,13 @@ def angle_trend(trial: Trial, case: Case) -> Measurement:
     method, at = method_of(case), reach(trial, case)
     lengths = schedule(trial, chain_length(trial, case))
     own, placebo = (along(trial, case, m, lengths) for m in (method, f"placebo:{method}"))
-    curves = _by_chain(own, at.layers, "10")
+    curves, imitated = (_by_chain(many, at.layers, "10") for many in (own, placebo))
     deep = list(geometry.paper_ks(_width(trial, case.model)))[-1]
     made = start(trial, case, _flat(own), f"{len(curves)} chains at T = {', '.join(map(str, lengths))}")
     made.edits = lengths[-1]
     made.resolution = trend_step(len(lengths))
     made.definitions = {
-        name: t_interval([trend(lengths, one) for one in many], resolution=made.resolution)
+        name: trends(lengths, many)
         for name, many in (
             ("k10", curves),
             ("deepest-k", _by_chain(own, at.layers, deep)),
@@ -102,7 +116,12 @@ def angle_trend(trial: Trial, case: Case) -> Measurement:
     }
     made.controls["shuffled"] = _shuffled(trial, lengths, curves)
     made.controls["growing-rotation"] = _growing(trial, case, lengths)
-    made.comparators["placebo"] = [trend(lengths, one) for one in _by_chain(placebo, at.layers, "10")]
+    pairs = [(trend(lengths, a), trend(lengths, b)) for a, b in zip(curves, imitated, strict=True)]
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
+    # A chain without a trend leaves the contrast open, on whichever side it is.
+    made.comparators["placebo"] = [b for _, b in both] if len(both) == len(pairs) else []
+    made.comparator_subject["placebo"] = [a for a, _ in both] if len(both) == len(pairs) else []
+    made.descriptive["chains_of_this_length_needed"] = units_to_exclude(RHO, case.claim.expect.threshold or 0.0, LEVEL)
     made.descriptive["cosines_by_T_and_k"] = {str(n): table(own, n) for n in at.layers}
     made.descriptive["k"] = geometry.paper_ks(_width(trial, case.model))
     made.pictures += [
@@ -116,7 +135,7 @@ def angle_trend(trial: Trial, case: Case) -> Measurement:
                 "growing-rotation (positive)": made.controls["growing-rotation"].units,
             },
         ),
-        _series(lengths, {method: curves, "placebo": _by_chain(placebo, at.layers, "10")}),
+        _series(lengths, {method: curves, "placebo": imitated}),
     ]
     return made
 
@@ -136,11 +155,14 @@ def _series(lengths: Sequence[int], groups: dict[str, list[list[float]]]) -> dic
 
 def _shuffled(trial: Trial, lengths: Sequence[int], curves: Sequence[Sequence[float]]) -> Estimate:
     """Trends with the order of T drawn anew for every chain, mean over chains: one per seed."""
-    values = []
+    values: list[list[float]] = []
     for seed in range(trial.profile.sizes.random_seeds):
         generator = np.random.default_rng([trial.profile.seed, seed])
-        values.append(float(np.mean([trend(lengths, list(generator.permutation(one))) for one in curves])))
-    return seeds_interval(values)
+        drawn = [trend(lengths, list(generator.permutation(one))) for one in curves]
+        values.append([rho for rho in drawn if rho is not None])
+    if not all(values):
+        return missing(note="no chain has a trend that the order of T could change")
+    return seeds_interval([float(np.mean(one)) for one in values])
 
 
 def _growing(trial: Trial, case: Case, lengths: Sequence[int]) -> Estimate:
@@ -153,10 +175,16 @@ def _growing(trial: Trial, case: Case, lengths: Sequence[int]) -> Estimate:
         return geometry.angle_profile(basis, rotated, k).largest_angle
 
     seeds = range(trial.profile.sizes.random_seeds)
-    return seeds_interval([trend(lengths, [cosine(t, seed) for t in lengths]) for seed in seeds])
+    found = [trend(lengths, [cosine(t, seed) for t in lengths]) for seed in seeds]
+    return seeds_interval([rho for rho in found if rho is not None])
 
 
 # --------------------------------------------------------------------------- loss of the leading subspace
+def cosines(chains: Sequence[Change], layers: Sequence[int], reading: str = "largest_angle") -> Estimate:
+    """Mean over chains of the cosine at k = 10, median over layers first: layers of one chain are no units."""
+    return t_interval([angle(change, layers, "10", reading) for change in chains])
+
+
 @measure("leading_subspace_loss")
 def leading_subspace_loss(trial: Trial, case: Case) -> Measurement:
     """Cosine of the largest principal angle at k = 10 after a long chain (Tables 16-18)."""
@@ -170,15 +198,14 @@ def leading_subspace_loss(trial: Trial, case: Case) -> Measurement:
     made = start(trial, case, own, f"{len(own)} chains of {length} edits")
     made.edits = length
     made.definitions = {
-        "largest-angle": t_interval([angle(c, at.layers, "10") for c in own]),
-        "mean-cosine": t_interval([angle(c, at.layers, "10", "mean") for c in own]),
+        "largest-angle": cosines(own, at.layers),
+        "mean-cosine": cosines(own, at.layers, "mean"),
     }
     made.controls["no-op"] = t_interval(
         [no_op(trial, case.model, at.start).angles[n]["10"]["largest_angle"] for n in at.layers]
     )
-    # One long chain is one unit; its layers still say whether so gross a change is seen.
-    made.controls["thirty-fold"] = t_interval([c.angles[n]["10"]["largest_angle"] for c in gross for n in at.layers])
-    made.comparators["placebo"] = [angle(c, at.layers, "10") for c in placebo]
+    made.controls["thirty-fold"] = cosines(gross, at.layers)
+    made.comparators["placebo"] = list(cosines(placebo, at.layers).units)
     k, width = min(10, _width(trial, case.model) - 1), _width(trial, case.model)
     made.descriptive["chance"] = geometry.angle_profile(
         geometry.random_subspace(width, k, 1), geometry.random_subspace(width, k, 2), k
@@ -234,85 +261,3 @@ def drift_over_schedule(trial: Trial, case: Case) -> Measurement:
         )
     )
     return made
-
-
-# --------------------------------------------------------------------------- the drift of the basis
-@measure("drifting_basis_gap")
-def drifting_basis_gap(trial: Trial, case: Case) -> Measurement:
-    """log10 of the last edit's median R_k in the basis reached before it over that in the base's, per chain (§4.3)."""
-    method, at, length = method_of(case), reach(trial, case), chain_length(trial, case)
-    states = chain_states(trial, case, method, length)
-    gaps, keys = _gaps(trial, case.model, states, at, method, first=FIRST_EDITS)
-    imitated = chain_states(trial, case, f"placebo:{method}", length)
-    random, _ = _gaps(trial, case.model, imitated, at, f"{method} placebo")
-    own = changes(trial, case.model, states, what=f"{length} {method} edits")
-    made = start(trial, case, own, f"{len(gaps)} chains, edit {length} of each")
-    made.recipes += keys
-    made.edits = length
-    made.definitions = {
-        "median-r": t_interval([one["median"] for one in gaps]),
-        "tail": t_interval([one["tail"] for one in gaps]),
-    }
-    made.controls["first-edit"] = t_interval([one["first"] for one in gaps if "first" in one])
-    made.controls["halved-sigma"] = t_interval([one["halved"] for one in gaps])
-    made.comparators["placebo"] = [one["median"] for one in random]
-    made.pictures.append(
-        units_picture(
-            case,
-            f"The reached basis against the base's, edit {length} of each {method} chain",
-            {
-                method: made.definitions["median-r"].units,
-                "placebo (comparator)": made.comparators["placebo"],
-                "first-edit (negative)": made.controls["first-edit"].units,
-                "halved-sigma (positive)": made.controls["halved-sigma"].units,
-            },
-        )
-    )
-    return made
-
-
-def _gaps(
-    trial: Trial, model_id: str, states: Sequence[State], at: Reach, what: str, first: int = 0
-) -> tuple[list[dict[str, float]], list[str]]:
-    """Per chain: the readings of :func:`_gap`, and their keys; several workers share the work."""
-    sub = paired.subset(trial, model_id)
-    order = trial.offset(list(range(len(states))))
-
-    def job(state: State, with_first: bool) -> Job:
-        recipe = Recipe.of(
-            "drifting-basis",
-            GAP_VERSION,
-            model=trial.model(model_id).identity.fields(),
-            subset=sub.key,
-            state=state_key(state),
-            layers=list(at.layers),
-            first=with_first,
-        )
-        return Job(recipe, lambda draft: _gap(trial, model_id, state, at, draft, with_first=with_first))
-
-    made = trial.store.build_many(
-        [job(states[i], i < first) for i in order],
-        progress=Clock(f"drifting bases, {what}", "chains", trial.report).tick,
-    )
-    found: dict[int, dict[str, float]] = {i: a.json() for i, a in zip(order, made, strict=True)}
-    return [found[i] for i in range(len(states))], sorted(artifact.key for artifact in made)
-
-
-def _gap(trial: Trial, model_id: str, state: State, at: Reach, draft: Draft, *, with_first: bool) -> None:
-    """The last edit of a chain in the basis reached before it, against the base's; median over layers."""
-    sub = paired.subset(trial, model_id)
-    wanted = [state[:-1], state, *((state[:0], state[:1]) if with_first else ())]
-    before, after, *early = (hidden_after(trial, model_id, one, start=at.start) for one in wanted)
-    readings: dict[str, list[float]] = {"median": [], "tail": [], "halved": []}
-    for layer in at.layers:
-        reached, unedited = sample_spectrum(before[layer], activation_dtype=before[layer].dtype), sub.bases[layer]
-        change = after[layer].double() - before[layer].double()
-        halved = dataclasses.replace(unedited, sigma=unedited.sigma / 2, floor=unedited.floor / 2)
-        for name, value in basis_gap(reached, unedited, change).items():
-            readings[name].append(value)
-        if early:
-            none, one = (states[layer] for states in early)
-            own = basis_gap(sample_spectrum(none, activation_dtype=none.dtype), unedited, one.double() - none.double())
-            readings.setdefault("first", []).append(own["median"])
-        readings["halved"].append(basis_gap(halved, unedited, change)["median"])
-    draft.write_json({name: median(values) for name, values in readings.items()})

@@ -12,7 +12,6 @@ from editverdict.inference.intervals import seeds_interval
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.collapse import (
     Layers,
-    Statistic,
     common,
     estimate,
     gaussian_sigmas,
@@ -20,6 +19,7 @@ from editverdict.pipeline.measures.collapse import (
     planted,
 )
 from editverdict.pipeline.measures.perturbation import units_picture
+from editverdict.pipeline.measures.ranks import Statistic
 from editverdict.pipeline.trial import Trial
 
 Excess = Callable[[Tensor, int], float]
