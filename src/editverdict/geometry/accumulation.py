@@ -155,7 +155,8 @@ def planted_rates(
     Rank one: all samples of a step move along one direction, each by a factor of its own (its product with the edited
     key), as edits of one weight do. The direction is drawn anew with every step of a random walk. A coherent chain
     repeats one that has all of the base's directions alike, so that no chain's u_min is moved by chance alone. Factors
-    repeat one pattern in both, plus 0.3 of their own: the texts are the same for all edits.
+    repeat one pattern plus their own, 0.3 of its size in a coherent chain and as large in a random walk: an estimator
+    that takes the first edit of a chain for the average one sees the latter rise too fast.
 
     Parameters
     ----------
@@ -208,8 +209,9 @@ def _rank_one_steps(m: int, d: int, generator: np.random.Generator, *, coherent:
 
     def step() -> Tensor:
         own, direction = standard_normal((m, 1), generator), standard_normal((1, d), generator)
-        along = signs + _OWN_SHARE * direction if coherent else direction
-        return (factors + _OWN_SHARE * own) * along
+        if coherent:
+            return (factors + _OWN_SHARE * own) * (signs + _OWN_SHARE * direction)
+        return math.sqrt(0.5) * (factors + own) * direction
 
     return step
 

@@ -23,9 +23,9 @@ from editverdict.pipeline.trial import Trial
 
 Rate = Callable[[Amplification], float]
 STILL = "too few chains or edits change anything: their mean has no logarithm, or none without one of them"
-PLANTED_PER_SEED = 10
+PLANTED_PER_SEED = 20
 """Planted chains per seed. A rank-one edit moves u_min by chance, so that a mean over twenty is no control at all."""
-PLANTED_SINGLES = 200
+PLANTED_SINGLES = 400
 PLANTED_TOKENS = 64
 _SINGLE_SEEDS = 1_000_000
 

@@ -38,11 +38,12 @@ D, TOKENS, BASE_SAMPLES, CONTROL_CHAINS = 32, 64, 1600, 400
 SCHEDULE = (1, 2, 5, 10)
 LONG = (20,)
 LIMIT_CHAINS = 20_000
-ERROR_WORLDS = 100
+ERROR_CHAINS, ERROR_WORLDS = 1200, 40
+"""Chains that a true error is computed from, and the fewest worlds that they are dealt to."""
 _ALIKE = 0.5
 """Share of tokens' factors (their variance) that all rank-one edits have in common."""
 
-SIZES = ((6, 20), (12, 40), (24, 60))
+SIZES = ((6, 20), (12, 40), (24, 60), (48, 100))
 """Chains and single edits."""
 
 Read = Callable[[Rates, Rates], float]
@@ -117,7 +118,7 @@ class Walk:
         """Root mean square error about the truth, by repetition along one direction."""
         rng, at, owner = np.random.default_rng(17), np.array(lengths) - 1, dealt(*sizes)
         off = []
-        for _ in range(ERROR_WORLDS):
+        for _ in range(max(ERROR_WORLDS, ERROR_CHAINS // sizes[0])):
             reached, alone = (np.abs(c).mean(axis=(3, 4)) for c in self.changes(sizes[0], max(lengths), 1, rng))
             singles = np.array([alone[c, i // sizes[0]] for i, c in enumerate(owner)])
             off.append(read(reached[:, at], singles) - truth)
