@@ -73,7 +73,7 @@ def test_the_law_is_held_against_the_average_edit(trial: Trial) -> None:
     row = judged(trial, "cum-law-breaks")
     assert row.traceback is None and row.n_units == 6 and row.descriptive["edits"] == 4
     outcomes = {c.name: c.outcome for c in row.controls if c.role in ("negative", "positive")}
-    # After four edits a random walk is not yet off by a factor of two, so that nothing is judged. Twenty tell them apart.
+    # After four edits a random walk is not yet off by a factor of two, so that nothing is judged; after twenty it is.
     assert outcomes == {"coherent": "ok", "random-walk": "failed"} and row.verdict == "invalid"
     assert set(row.descriptive["mean_r_min_of_single_edits"]) == {"1", "2", "3"}
     signed = row.descriptive["signed"]["value"]
