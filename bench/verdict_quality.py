@@ -109,9 +109,9 @@ their units normal.
 - Thirty-fold controls stand on ten edits: over six, edits whose sizes differ by half left one well-powered world in
   fifteen undecided for its control alone.
 - An association within T counts only T at which both sides vary: a T at which all chains score alike had diluted it.
-- Exponents of R_min were fitted to each chain, and worlds had isotropic steps alone. Of rank-one edits, which move u_min
-  by a half-normal amount, a random walk (1/2) then came out at .66 to .77. Means over chains, and at T = 1 over single
-  edits, are taken before logarithms; half of the worlds and the controls have rank-one steps.
+- Exponents of R_min were fitted to each chain, and worlds had isotropic steps alone. Of rank-one edits, which move
+  u_min by a half-normal amount, a random walk (1/2) then came out at .66 to .77. Means over chains, and at T = 1 over
+  single edits, are taken before logarithms; half of the worlds and the controls have rank-one steps.
 - The distance from the linear law divided by the mean of twenty single edits as if it were known, and averaged absolute
   values: 25 to 92% of intervals held the truth. A chain is now left out together with its own single edits, and the
   absolute value is taken of the estimate. The median over three layers makes such a jackknife wider than it need be.

@@ -15,6 +15,7 @@ from editverdict.geometry.accumulation import accumulation_exponent, planted_rat
 from editverdict.geometry.amplification import Amplification
 from editverdict.inference.intervals import t_interval
 from editverdict.inference.regions import decide
+from editverdict.inference.results import rejudge
 from editverdict.inference.rows import Region, Row
 from editverdict.inference.two_samples import NOBODY
 from editverdict.numerics.random_matrices import standard_normal
@@ -63,6 +64,7 @@ def test_controls_are_in_order_and_every_chain_is_a_unit(trial: Trial, claim: st
     assert set(guarding.values()) == {"ok"}, guarding
     comparators = [c for c in row.controls if c.role == "comparator"]
     assert all(c.n_units == 6 for c in comparators)
+    assert rejudge(row) == row
 
 
 def judged(trial: Trial, claim: str) -> Row:
@@ -78,6 +80,7 @@ def test_the_law_is_held_against_the_average_edit(trial: Trial) -> None:
     assert set(row.descriptive["mean_r_min_of_single_edits"]) == {"1", "2", "3"}
     signed = row.descriptive["signed"]["value"]
     assert row.estimate == pytest.approx(abs(signed)) and row.interval is not None and row.interval[0] >= 0.0
+    assert rejudge(Row.model_validate_json(row.model_dump_json())) == row
 
 
 @pytest.mark.parametrize("coherent", [True, False])
