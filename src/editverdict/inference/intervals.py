@@ -29,6 +29,8 @@ from editverdict.inference.rows import Interval
 from editverdict.inference.standard_errors import Shared, mean_of, require_finite, shared_of, total_error
 
 Method = Literal["t", "jackknife", "seeds", "paired", "exact", "bounded", "none"]
+Bounds = tuple[float | None, float | None]
+"""Least and largest possible value; None where there is none."""
 MIN_SEEDS = 20
 """Random controls use at least so many seeds."""
 LEVEL = 0.99
@@ -55,8 +57,8 @@ class Estimate:
     """Estimate minus truth, as far as it is known: one reading, or the least and the largest of several."""
     percentiles: Interval | None = None
     """Seeds only: 5th and 95th percentile of the seeds; shown, never judged."""
-    bounds: Interval | None = None
-    """What the quantity cannot leave (a correlation: -1 and 1); the interval is cut there."""
+    bounds: Bounds | None = None
+    """What the quantity cannot leave (a correlation: -1 and 1; a size: 0); the interval is cut there."""
     shared: Shared | None = None
     """What the units' spread does not show, because they have it in common."""
     parts: int = 1
@@ -73,12 +75,34 @@ class Estimate:
             record["parts"] = self.parts
         return record if self.bounds is None else record | {"bounds": list(self.bounds)}
 
-    def within(self, bounds: Interval) -> Estimate:
-        """The same estimate with its interval cut to what the quantity can be."""
+    def within(self, bounds: Bounds) -> Estimate:
+        """The same estimate with its interval cut to what the quantity can be; None: no bound on that side."""
         if self.interval is None:
             return replace(self, bounds=bounds)
-        low, high = (min(max(end, bounds[0]), bounds[1]) for end in self.interval)
+        least, most = (-math.inf if bounds[0] is None else bounds[0], math.inf if bounds[1] is None else bounds[1])
+        low, high = (min(max(end, least), most) for end in self.interval)
         return replace(self, interval=(low, high), bounds=bounds)
+
+    def size(self, more: float = 0.0) -> Estimate:
+        """The absolute value of what this estimates, with the interval of the signed quantity folded at zero.
+
+        The mean of absolute values over units is biased upwards by their noise, most where the truth is zero. So the
+        signed quantity is estimated first, and turned so that its value is positive: an interval around a positive
+        value, cut at zero, is what folding makes of the signed one, and holds the size wherever that holds the truth.
+
+        Parameters
+        ----------
+        more
+            By how much the truth may be larger than this estimate says (>= 0); the interval reaches so far up.
+        """
+        if self.value is None:
+            return self
+        turned = tuple(-unit for unit in self.units) if self.value < 0.0 else self.units
+        if self.interval is None:
+            return replace(self, value=abs(self.value), units=turned, bounds=(0.0, None))
+        bias = -more if more > 0.0 else None
+        found = _estimate(turned, abs(self.value), self.level, self.method, self.resolution, bias, self.shared)
+        return replace(found, note=self.note).within((0.0, None))
 
 
 def missing(level: float = LEVEL, note: str = "no data") -> Estimate:
@@ -138,6 +162,7 @@ def jackknife_interval(
     level: float = LEVEL,
     bias: float | Interval | None = None,
     resolution: float = 0.0,
+    shared: Shared | None = None,
 ) -> Estimate:
     """Delete-block jackknife of a statistic that is not a mean, e.g. of a spectrum.
 
@@ -166,6 +191,8 @@ def jackknife_interval(
         of several readings.
     resolution
         Floor under the spread of the pseudo-values, see :func:`standard_error`.
+    shared
+        Error that leaving out blocks does not show, because all of them have it in common; see :func:`total_error`.
 
     Raises
     ------
@@ -176,7 +203,7 @@ def jackknife_interval(
     require_finite((full,), "the statistic on all blocks")
     require_finite(leave_one_out, "leave-one-out values")
     pseudo = tuple(float(b * full - (b - 1) * value) for value in leave_one_out)
-    return _estimate(pseudo, float(full), level, "jackknife", resolution, bias)
+    return _estimate(pseudo, float(full), level, "jackknife", resolution, bias, shared)
 
 
 def spectrum_interval(
@@ -354,7 +381,11 @@ def replayed(
         (float(min(bias)), float(max(bias))) if isinstance(bias, list) else bias,
         shared_of(record),
     )
-    return found if bounds is None else found.within((float(bounds[0]), float(bounds[1])))
+    return found if bounds is None else found.within((_end(bounds[0]), _end(bounds[1])))
+
+
+def _end(stored: Any) -> float | None:
+    return None if stored is None else float(stored)
 
 
 def _estimate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,8 @@ from editverdict.geometry.accumulation import (
     accumulation_exponent,
     basis_gap,
     coherence,
+    law_gaps,
+    mean_exponent,
     planted_rates,
     telescoping_residual,
 )
@@ -32,6 +35,31 @@ def test_planted_chains_have_their_exponent(spectrum: Spectrum, coherent: bool, 
     found = [planted_rates(spectrum, LENGTHS, coherent=coherent, seed=s) for s in range(10)]
     slopes = [accumulation_exponent(LENGTHS, [one[t].r_min for t in LENGTHS]).slope for one in found]
     assert sum(slopes) / len(slopes) == pytest.approx(exponent, abs=0.05)
+
+
+@pytest.mark.parametrize(("coherent", "exponent"), [(True, 1.0), (False, 0.5)])
+def test_the_mean_of_rank_one_chains_has_their_exponent(spectrum: Spectrum, coherent: bool, exponent: float) -> None:
+    """Nearly (factors are not alike in all edits); those fitted chain by chain are further off a random walk's."""
+
+    def drawn(lengths: list[int], seeds: range) -> np.ndarray:
+        chains = [planted_rates(spectrum, lengths, coherent=coherent, seed=s, rank_one=True, m=64) for s in seeds]
+        return np.array([[[one[t].r_min] for t in lengths] for one in chains])
+
+    chains, singles = drawn(LENGTHS, range(300)), drawn([1], range(1000, 1300))[:, 0]
+    assert mean_exponent(LENGTHS, chains, singles) == pytest.approx(exponent, abs=0.08)
+    alone = [accumulation_exponent(LENGTHS, one[:, 0].tolist()).slope for one in chains]
+    assert coherent or sum(alone) / len(alone) > 0.62
+    gaps = law_gaps(10, chains[:, -1], singles)
+    assert gaps[0] == pytest.approx(0.0 if coherent else -0.5 * math.log2(10), abs=0.3)
+
+
+def test_single_edits_stand_for_the_first_t_alone() -> None:
+    chains, singles = np.array([[[9.0], [2.0], [4.0]]] * 2), np.array([[1.0], [1.0], [1.0]])
+    assert mean_exponent([1, 2, 4], chains, singles) == pytest.approx(1.0)
+    assert mean_exponent([2, 4, 8], np.array([[[1.0], [2.0], [4.0]]]), singles) == pytest.approx(1.0)
+    assert chains[0, 0, 0] == 9.0  # what is read off arrays leaves them alone
+    with pytest.raises(ValueError, match="a mean R is zero"):
+        law_gaps(4, np.zeros((2, 1)), singles)
 
 
 def test_planted_changes_ignore_direction(spectrum: Spectrum) -> None:

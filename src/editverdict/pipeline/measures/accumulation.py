@@ -1,63 +1,36 @@
-"""How changes add up over a chain (Section 4.3): the exponent of R against T, its steps, and where the law breaks."""
+"""How changes add up over a chain (Section 4.3): the exponent of R against T, and its steps."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
-from statistics import median
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 
-from editverdict.geometry.accumulation import accumulation_exponent, planted_rates
-from editverdict.geometry.amplification import Amplification
-from editverdict.inference.intervals import Estimate, seeds_interval, t_interval
+from editverdict.geometry.accumulation import Rates, mean_exponent, planted_rates
+from editverdict.inference.intervals import Estimate, jackknife_interval, missing, seeds_interval
+from editverdict.inference.smallest import smallest_mean
 from editverdict.pipeline import base
-from editverdict.pipeline.changes import Change, Reach, changes
+from editverdict.pipeline.changes import Change
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure
-from editverdict.pipeline.measures.along import Along, along, long_enough, rates, schedule
+from editverdict.pipeline.measures.along import Along, along, schedule
 from editverdict.pipeline.measures.amplification import amplified
-from editverdict.pipeline.measures.perturbation import method_of, reach, single_states, start, units_picture
+from editverdict.pipeline.measures.growth import (
+    STILL,
+    Grown,
+    chain_rates,
+    grown,
+    median_r,
+    planted_growth,
+    r_min,
+    still,
+)
+from editverdict.pipeline.measures.perturbation import method_of, reach, start, units_picture
 from editverdict.pipeline.trial import Trial
-
-Rate = Callable[[Amplification], float]
-Series = list[dict[int, dict[int, float]]]
-"""Per chain: T -> layer -> a rate."""
-
-
-def _r_min(found: Amplification) -> float:
-    return found.r_min
-
-
-def _median(found: Amplification) -> float:
-    return found.median
-
-
-def _series(trial: Trial, case: Case, measured: Along, at: Reach, rate: Rate) -> Series:
-    """One rate per chain, T and layer."""
-    count = len(next(iter(measured.values())))
-    return [
-        {t: {n: rate(a) for n, a in rates(trial, case, many[chain], at.layers).items()} for t, many in measured.items()}
-        for chain in range(count)
-    ]
-
-
-def _exponent(one: dict[int, dict[int, float]]) -> float:
-    """Exponent of a rate against T, median over layers."""
-    layers = next(iter(one.values()))
-    return median(accumulation_exponent(list(one), [one[t][n] for t in one]).slope for n in layers)
-
-
-def _planted(
-    trial: Trial, case: Case, lengths: Sequence[int], read: Callable[..., float], *, coherent: bool
-) -> Estimate:
-    """A reading of planted chains on the spectrum of the edited layer, one per seed."""
-    spectrum = base.spectra(trial, case.model)[reach(trial, case).edited].spectrum
-    seeds = range(trial.profile.sizes.random_seeds)
-    return seeds_interval([read(planted_rates(spectrum, lengths, coherent=coherent, seed=s)) for s in seeds])
 
 
 def _what(measured: Along) -> str:
@@ -68,7 +41,7 @@ def _all(measured: Along) -> list[Change]:
     return [change for many in measured.values() for change in many]
 
 
-def _curves(case: Case, title: str, groups: dict[str, Series]) -> dict[str, object]:
+def _curves(case: Case, title: str, lengths: Sequence[int], groups: dict[str, Rates]) -> dict[str, object]:
     """Median over layers of a rate against T, mean over chains."""
     return {
         "kind": "series",
@@ -76,98 +49,150 @@ def _curves(case: Case, title: str, groups: dict[str, Series]) -> dict[str, obje
         "x": "edits T",
         "y": case.claim.describes,
         "curves": [
-            {
-                "name": name,
-                "x": list(many[0]),
-                "y": [sum(median(one[t].values()) for one in many) / len(many) for t in many[0]],
-            }
+            {"name": name, "x": list(lengths), "y": np.median(many, axis=2).mean(axis=0).tolist()}
             for name, many in groups.items()
-            if many
+            if len(many)
         ],
         "log": True,
     }
 
 
 # --------------------------------------------------------------------------- the exponent
+def exponent(lengths: Sequence[int], found: Grown) -> Estimate:
+    """Exponent of the mean rate over chains against T, with that of single edits at T = 1; median over layers."""
+    return found.read(functools.partial(mean_exponent, lengths))
+
+
+def rms_exponent(lengths: Sequence[int], found: Grown) -> Estimate:
+    """The same of root mean squares."""
+    return found.squared().read(lambda chains, singles: mean_exponent(lengths, chains, singles) / 2.0)
+
+
 @measure("accumulation_exponent")
 def exponent_of_r_min(trial: Trial, case: Case) -> Measurement:
-    """Exponent of R_min (rival: of the median R_k) against T over the schedule, per chain (Eqs. 16, 17)."""
+    """Exponent of the mean R_min (rivals: of its mean square, of the median R_k) against T (Eqs. 16, 17)."""
     method, at = method_of(case), reach(trial, case)
     lengths = schedule(trial, chain_length(trial, case))
-    own, placebo = (along(trial, case, m, lengths) for m in (method, f"placebo:{method}"))
+    sides = (method, f"placebo:{method}")
+    own, placebo = (along(trial, case, m, lengths) for m in sides)
     made = start(trial, case, _all(own), _what(own), resolved=True)
-    least, middle = (_series(trial, case, own, at, rate) for rate in (_r_min, _median))
-    random = _series(trial, case, placebo, at, _r_min)
+    least, random = (grown(trial, case, m, many, at, r_min) for m, many in zip(sides, (own, placebo), strict=True))
     made.edits = lengths[-1]
     made.definitions = {
-        "r-min": t_interval([_exponent(one) for one in least]),
-        "median-r": t_interval([_exponent(one) for one in middle]),
+        "r-min": exponent(lengths, least),
+        "rms": rms_exponent(lengths, grown(trial, case, method, own, at, r_min, "rms")),
+        "median-r": exponent(lengths, grown(trial, case, method, own, at, median_r)),
     }
-
-    def planted(found: dict[int, Amplification]) -> float:
-        return accumulation_exponent(list(found), [a.r_min for a in found.values()]).slope
-
-    made.controls["random-walk"] = _planted(trial, case, lengths, planted, coherent=False)
-    made.controls["coherent"] = _planted(trial, case, lengths, planted, coherent=True)
-    made.comparators["placebo"] = [_exponent(one) for one in random]
-    made.descriptive["by_layer"] = {
-        str(n): sum(accumulation_exponent(lengths, [one[t][n] for t in lengths]).slope for one in least) / len(least)
-        for n in at.layers
-    }
+    for name, coherent in (("random-walk", False), ("coherent", True)):
+        made.controls[name] = exponent(lengths, planted_growth(trial, case, lengths, coherent=coherent))
+    units = made.definitions["r-min"].units
+    made.comparators["placebo"] = exponent(lengths, random).units if units else ()
+    made.descriptive |= least.unmoved()
+    if units:
+        made.descriptive["by_layer"] = {
+            str(n): mean_exponent(lengths, least.chains[:, :, [i]], least.singles[:, [i]])
+            for i, n in enumerate(at.layers)
+        }
     made.pictures += [
         units_picture(
             case,
-            f"Exponent per {method} chain",
+            f"Exponent over {method} chains: what each of them adds (pseudo-values)",
             {
-                method: made.definitions["r-min"].units,
+                method: units,
                 "placebo (comparator)": made.comparators["placebo"],
                 "random-walk (negative)": made.controls["random-walk"].units,
                 "coherent (positive)": made.controls["coherent"].units,
             },
         ),
-        _curves(case, "R_min against T", {method: least, "placebo": random}),
+        _curves(case, "R_min against T", lengths, {method: least.chains, "placebo": random.chains}),
     ]
     return made
 
 
 # --------------------------------------------------------------------------- every step up
+SHUFFLED_PER_SEED = 10
+"""Orders of T per seed: over twenty in all, the smallest of two means around zero is not always clear of it."""
+
+
 def smallest_step(values: Sequence[float]) -> float:
     """Smallest log10 step between neighbours of a positive series: above 0 iff it rises throughout."""
     return min(math.log10(after / before) for before, after in itertools.pairwise(values))
 
 
+def log_steps(lengths: Sequence[int], heights: Rates) -> dict[str, list[float]]:
+    """``"1 to 5"`` -> log10 of the rate at the later T over that at the earlier, one per chain of ``[chains, T]``."""
+    steps = np.diff(np.log10(heights), axis=1)
+    return {f"{a} to {b}": steps[:, i].tolist() for i, (a, b) in enumerate(itertools.pairwise(lengths))}
+
+
+def mean_log_steps(lengths: Sequence[int], heights: Rates) -> dict[str, list[float]]:
+    """The same of the *mean* over chains, as pseudo-values: for rates whose size at T = 1 is chance, as R_min's is."""
+    units: dict[str, list[float]] = {}
+    without = [np.delete(heights, i, axis=0).mean(axis=0) for i in range(len(heights))]
+    for i, (a, b) in enumerate(itertools.pairwise(lengths)):
+        whole, *rest = (math.log10(m[i + 1] / m[i]) for m in (heights.mean(axis=0), *without))
+        units[f"{a} to {b}"] = list(jackknife_interval(whole, rest).units)
+    return units
+
+
+def smallest_rises(lengths: Sequence[int], heights: Rates, *, of_mean: bool = False) -> Estimate:
+    """The smallest step's mean over chains; means are taken first, because noise alone makes some step of a chain fall.
+
+    Parameters
+    ----------
+    lengths
+        The T.
+    heights
+        ``[chains, T]``, positive.
+    of_mean
+        Steps of the mean over chains instead of the mean of each chain's steps; takes two chains and more.
+    """
+    if len(heights) < (2 if of_mean else 1):
+        return missing(note=STILL)
+    return smallest_mean((mean_log_steps if of_mean else log_steps)(lengths, heights))
+
+
+def shuffled(lengths: Sequence[int], heights: Rates, seeds: int, seed: int) -> Estimate:
+    """The smallest mean step with the order of T drawn anew for every chain: one per seed."""
+    if not len(heights):
+        return missing(note=STILL)
+    generator = np.random.default_rng(seed)
+    drawn = (generator.permuted(heights, axis=1) for _ in range(seeds))
+    return seeds_interval([min(_mean(units) for units in log_steps(lengths, one).values()) for one in drawn])
+
+
 @measure("smallest_rise")
 def smallest_rise(trial: Trial, case: Case) -> Measurement:
-    """Smallest log10 step of the median R_k between neighbouring T of the schedule, per chain (B.5.1, Figure 6)."""
+    """Smallest mean log10 step of the median R_k between neighbouring T of the schedule (B.5.1, Figure 6)."""
     method, at = method_of(case), reach(trial, case)
     lengths = schedule(trial, chain_length(trial, case))
     own, placebo = (along(trial, case, m, lengths) for m in (method, f"placebo:{method}"))
     made = start(trial, case, _all(own), _what(own), resolved=True)
-    middle, random = (_series(trial, case, many, at, _median) for many in (own, placebo))
-    heights = [[median(one[t].values()) for t in lengths] for one in middle]
+    middle, random = (chain_rates(trial, case, many, at, median_r) for many in (own, placebo))
+    all_heights, imitated, least = (
+        np.median(one, axis=2) for one in (middle, random, chain_rates(trial, case, own, at, r_min))
+    )
+    # A chain that has changed nothing at some T has no step from there; it is left out, and named.
+    heights, least = (one[(one > 0.0).all(axis=1)] for one in (all_heights, least))
+    both = (all_heights > 0.0).all(axis=1) & (imitated > 0.0).all(axis=1)
     made.edits = lengths[-1]
     made.definitions = {
-        "median-r": t_interval([smallest_step(h) for h in heights]),
-        "r-min": t_interval(
-            [smallest_step([median(one[t].values()) for t in lengths]) for one in _series(trial, case, own, at, _r_min)]
-        ),
-        "first-to-last": t_interval([math.log10(h[-1] / h[0]) for h in heights]),
+        "median-r": smallest_rises(lengths, heights),
+        "r-min": smallest_rises(lengths, least, of_mean=True),
+        "first-to-last": smallest_rises([lengths[0], lengths[-1]], heights[:, [0, -1]]),
     }
-    generator = np.random.default_rng(trial.profile.seed)
-    made.controls["shuffled"] = seeds_interval(
-        [_mean(smallest_step(list(generator.permutation(h))) for h in heights) for _ in range(_seeds(trial))]
-    )
-    made.controls["coherent"] = _planted(
-        trial, case, lengths, lambda found: smallest_step([a.median for a in found.values()]), coherent=True
-    )
-    made.comparators["placebo"] = [smallest_step([median(one[t].values()) for t in lengths]) for one in random]
-    made.descriptive["median_r"] = {
-        str(t): sum(median(one[t].values()) for one in middle) / len(middle) for t in lengths
-    }
+    made.controls["shuffled"] = shuffled(lengths, heights, SHUFFLED_PER_SEED * _seeds(trial), trial.profile.seed)
+    made.controls["coherent"] = _planted_rises(trial, case, lengths)
+    made.comparators["placebo"] = smallest_rises(lengths, imitated[both]).units
+    made.comparator_subject["placebo"] = smallest_rises(lengths, all_heights[both]).units
+    made.descriptive["median_r"] = dict(zip(map(str, lengths), all_heights.mean(axis=0).tolist(), strict=True))
+    made.descriptive["steps"] = {name: _mean(units) for name, units in log_steps(lengths, heights).items()}
+    if left_out := still(all_heights):
+        made.descriptive["chains_that_change_nothing"] = left_out
     made.pictures += [
         units_picture(
             case,
-            f"Smallest step per {method} chain",
+            f"Smallest step per {method} chain: {made.definitions['median-r'].note}",
             {
                 method: made.definitions["median-r"].units,
                 "placebo (comparator)": made.comparators["placebo"],
@@ -175,7 +200,7 @@ def smallest_rise(trial: Trial, case: Case) -> Measurement:
                 "coherent (positive)": made.controls["coherent"].units,
             },
         ),
-        _curves(case, "Median R_k against T", {method: middle, "placebo": random}),
+        _curves(case, "Median R_k against T", lengths, {method: middle, "placebo": random}),
     ]
     for layer in dict.fromkeys((at.edited, at.layers[-1])):
         picture, table = _along_directions(trial, case, own, placebo, layer)
@@ -215,6 +240,13 @@ def _digits(values: Sequence[float]) -> list[float]:
     return [float(f"{value:.5g}") for value in values]
 
 
+def _planted_rises(trial: Trial, case: Case, lengths: Sequence[int]) -> Estimate:
+    """Smallest step of planted coherent chains of rank-one edits on the spectrum of the edited layer, one per seed."""
+    spectrum = base.spectra(trial, case.model)[reach(trial, case).edited].spectrum
+    chains = (planted_rates(spectrum, lengths, coherent=True, seed=s, rank_one=True) for s in range(_seeds(trial)))
+    return seeds_interval([smallest_step([found[t].median for t in lengths]) for found in chains])
+
+
 def _seeds(trial: Trial) -> int:
     return trial.profile.sizes.random_seeds
 
@@ -222,65 +254,3 @@ def _seeds(trial: Trial) -> int:
 def _mean(values: Iterable[float]) -> float:
     found = list(values)
     return sum(found) / len(found)
-
-
-# --------------------------------------------------------------------------- where the law breaks
-PLANTED_SPREAD = 0.5
-"""Spread of the planted steps' sizes (of their logarithm): edits differ, and the law speaks of their average."""
-PLANTED_SINGLES = 200
-
-
-def _mean_r_min(trial: Trial, case: Case, method: str, at: Reach) -> dict[int, float]:
-    """Mean R_min of the profile's single edits, by layer."""
-    found = changes(trial, case.model, single_states(trial, case, method), what=f"{method} edits")
-    by_edit = [rates(trial, case, change, at.layers) for change in found]
-    return {n: _mean(one[n].r_min for one in by_edit) for n in at.layers}
-
-
-@measure("law_gap")
-def law_gap(trial: Trial, case: Case) -> Measurement:
-    """|log2 of R_min(T) / (T times the mean R_min of single edits)|, median over layers, per chain (Eqs. 16, 17).
-
-    The law speaks of the average edit, so the average over the profile's single edits stands in it: one edit's own
-    R_min varies so much from edit to edit that dividing by that of a chain's first would measure that alone.
-    """
-    method, at, length = method_of(case), reach(trial, case), long_enough(trial, case)
-    sides = (method, f"placebo:{method}")
-    own, placebo = (along(trial, case, m, [length]) for m in sides)
-    made = start(trial, case, _all(own), f"{len(own[length])} chains of {length} edits", resolved=True)
-    least, random = (_series(trial, case, many, at, _r_min) for many in (own, placebo))
-    one_edit, one_placebo = (_mean_r_min(trial, case, m, at) for m in sides)
-
-    def gap(one: dict[int, dict[int, float]], average: dict[int, float], *, signed: bool = False) -> float:
-        logs = [math.log2(one[length][n] / (length * average[n])) for n in at.layers]
-        return median(logs if signed else [abs(value) for value in logs])
-
-    def planted(*, coherent: bool) -> Estimate:
-        spectrum = base.spectra(trial, case.model)[at.edited].spectrum
-        draw = functools.partial(planted_rates, spectrum, coherent=coherent, spread=PLANTED_SPREAD)
-        average = _mean(draw([1], seed=1_000_000 + s)[1].r_min for s in range(PLANTED_SINGLES))
-        seeds = range(trial.profile.sizes.random_seeds)
-        found = [draw([length], seed=s)[length].r_min / (length * average) for s in seeds]
-        return seeds_interval([abs(math.log2(ratio)) for ratio in found])
-
-    made.edits = length
-    made.definitions = {"r-min": t_interval([gap(one, one_edit) for one in least])}
-    made.controls["coherent"] = planted(coherent=True)
-    made.controls["random-walk"] = planted(coherent=False)
-    made.comparators["placebo"] = [gap(one, one_placebo) for one in random]
-    made.descriptive["signed"] = [gap(one, one_edit, signed=True) for one in least]
-    made.descriptive["mean_r_min_of_single_edits"] = {str(n): value for n, value in one_edit.items()}
-    made.descriptive["reading"] = "signed: negative means that R_min grew by less than the law says, positive by more"
-    made.pictures.append(
-        units_picture(
-            case,
-            f"Distance from the linear law after {length} {method} edits",
-            {
-                method: made.definitions["r-min"].units,
-                "placebo (comparator)": made.comparators["placebo"],
-                "coherent (negative)": made.controls["coherent"].units,
-                "random-walk (positive)": made.controls["random-walk"].units,
-            },
-        )
-    )
-    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -74,34 +75,69 @@ def _pictures(
 
 
 # --------------------------------------------------------------------------- slopes at the edited layer
-def _slope_claim(trial: Trial, case: Case, slope: Callable[[Amplification], float | None]) -> Measurement:
+Slope = Callable[[Amplification], float | None]
+
+
+@dataclass(frozen=True)
+class _Slopes:
+    """Slopes of the edits that have one at every layer asked for; an edit that moves nothing has none."""
+
+    trial: Trial
+    case: Case
+    slope: Slope
+
+    def of(self, change: Change, layers: Sequence[int]) -> float | None:
+        """Median over layers."""
+        found = [self.slope(amplified(self.trial, self.case.model, change, n)) for n in layers]
+        known = [value for value in found if value is not None]
+        return median(known) if known and len(known) == len(found) else None
+
+    def known(self, measured: Sequence[Change], layers: Sequence[int]) -> list[float]:
+        """One number per edit that has one."""
+        return [value for change in measured if (value := self.of(change, layers)) is not None]
+
+    def estimate(self, own: Sequence[Change], layers: Sequence[int]) -> Estimate:
+        """Mean over edits, with what the finite base sample does to all of them."""
+        moving = [change for change in own if self.of(change, layers) is not None]
+        if not moving:
+            return missing(note="no edit changes anything")
+        return t_interval(self.known(moving, layers), bias=_base_bias(self.trial, self.case, moving, layers))
+
+    def beside(
+        self, made: Measurement, own: Sequence[Change], placebo: Sequence[Change], layers: Sequence[int]
+    ) -> None:
+        """The placebo, paired with the edits that it imitates; edits that change nothing are named."""
+        pairs = [(self.of(a, layers), self.of(b, layers)) for a, b in zip(own, placebo, strict=True)]
+        both = [(a, b) for a, b in pairs if a is not None and b is not None]
+        made.comparators["placebo"] = [b for _, b in both]
+        made.comparator_subject["placebo"] = [a for a, _ in both]
+        made.descriptive.pop("edits_that_change_nothing", None)
+        if still := [number for number, (a, _) in enumerate(pairs) if a is None]:
+            made.descriptive["edits_that_change_nothing"] = still
+
+
+def _slope_claim(trial: Trial, case: Case, slope: Slope) -> Measurement:
     own, placebo, reached = _measured(trial, case)
     layers, edited, later = reached.layers, reached.edited, reached.later
-
-    def at(change: Change, layer: int) -> float:
-        found = slope(amplified(trial, case.model, change, layer))
-        if found is None:
-            raise ValueError(f"nothing moves at layer {layer}: a slope is undefined")
-        return found
-
+    slopes = _Slopes(trial, case, slope)
     made = start(trial, case, own, f"{len(own)} single edits", resolved=True)
     made.definitions = {
-        "edited-layer": t_interval([at(c, edited) for c in own], bias=_base_bias(trial, case, own, [edited])),
+        "edited-layer": slopes.estimate(own, [edited]),
         "later-layers": missing(note="no measured layer lies after the edited ones"),
     }
     if later:
-        units = [median(at(c, n) for n in later) for c in own]
-        made.definitions["later-layers"] = t_interval(units, bias=_base_bias(trial, case, own, later))
+        made.definitions["later-layers"] = slopes.estimate(own, later)
     made.controls["proportional"] = _synthetic(trial, case.model, edited, slope, proportional=True)
     made.controls["isotropic"] = _synthetic(trial, case.model, edited, slope, proportional=False)
-    made.comparators["placebo"] = [at(c, edited) for c in placebo]
-    made.descriptive["by_layer"] = {str(n): sum(at(c, n) for c in own) / len(own) for n in layers}
+    slopes.beside(made, own, placebo, [edited])
+    by_layer = {str(n): slopes.known(own, [n]) for n in layers}
+    made.descriptive["by_layer"] = {n: sum(found) / len(found) for n, found in by_layer.items() if found}
     made.pictures.append(
         units_picture(
             case,
             f"Slope per {case.method} edit",
             {
-                str(case.method): [at(c, edited) for c in own],
+                str(case.method): made.definitions["edited-layer"].units,
                 "placebo (comparator)": made.comparators["placebo"],
                 "proportional (negative)": made.controls["proportional"].units,
                 "isotropic (positive)": made.controls["isotropic"].units,
@@ -163,13 +199,9 @@ def r_slope_everywhere(trial: Trial, case: Case) -> Measurement:
     made = _slope_claim(trial, case, lambda found: found.r_slope)
     own, placebo, reached = _measured(trial, case)
 
-    def everywhere(change: Change) -> float:
-        found = [amplified(trial, case.model, change, layer).r_slope for layer in reached.layers]
-        return median(value for value in found if value is not None)
-
-    bias = _base_bias(trial, case, own, reached.layers)
-    made.definitions["all-layers"] = t_interval([everywhere(c) for c in own], bias=bias)
-    made.comparators["placebo"] = [everywhere(c) for c in placebo]
+    slopes = _Slopes(trial, case, lambda found: found.r_slope)
+    made.definitions["all-layers"] = slopes.estimate(own, reached.layers)
+    slopes.beside(made, own, placebo, reached.layers)
     made.pictures[0] = units_picture(
         case,
         f"Slope per {case.method} edit, median over all layers from the edited one up",

@@ -25,7 +25,7 @@ from scipy import stats
 from editverdict.inference.intervals import LEVEL, t_quantile
 from editverdict.inference.rows import Region
 from editverdict.pipeline.planted.association import ASSOCIATION, ASSOCIATION_SIZE
-from editverdict.pipeline.planted.chains import CUMULATION, CUMULATION_WITHIN
+from editverdict.pipeline.planted.chains import CUMULATION, CUMULATION_WITHIN, LAW_GAP
 from editverdict.pipeline.planted.edits import C_SLOPE, R_SLOPE, SHARE_ABOVE_ONE, SMALL_PERTURBATION
 from editverdict.pipeline.planted.rotations import LARGEST_ANGLE
 from editverdict.pipeline.planted.spectra import EFFECTIVE_RANK, EXCESS_DECAY
@@ -51,6 +51,7 @@ FAMILIES: tuple[Family, ...] = (
     SHARE_ABOVE_ONE,
     CUMULATION,
     CUMULATION_WITHIN,
+    LAW_GAP,
     ASSOCIATION,
     ASSOCIATION_SIZE,
 )
