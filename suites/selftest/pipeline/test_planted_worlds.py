@@ -28,7 +28,13 @@ from editverdict.pipeline.planted.worlds import (
     true_answer,
 )
 
-WORLDS = {"collapse: effective rank": 12, "collapse: excess decay": 12, "cumulation: exponent within a margin": 20}
+WORLDS = {
+    "collapse: effective rank": 12,
+    "collapse: excess decay": 12,
+    "cumulation: exponent of R_min": 20,
+    "cumulation: exponent within a margin": 20,
+    "cumulation: distance from the linear law": 20,
+}
 """Fewer of what takes longest; 40 of every other family."""
 
 
