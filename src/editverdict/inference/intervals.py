@@ -14,7 +14,7 @@ many observations where it can be.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from editverdict.inference.bias import bias_from_fractions, bias_shifts, jackkni
 from editverdict.inference.bounded import bounded_mean
 from editverdict.inference.proportions import clopper_pearson
 from editverdict.inference.rows import Interval
-from editverdict.inference.standard_errors import Shared, mean_of, require_finite, shared_of, total_error
+from editverdict.inference.standard_errors import Shared, mean_of, require_finite, total_error
 
 Method = Literal["t", "jackknife", "seeds", "paired", "exact", "bounded", "none"]
 Bounds = tuple[float | None, float | None]
@@ -101,7 +101,7 @@ class Estimate:
         if self.interval is None:
             return replace(self, value=abs(self.value), units=turned, bounds=(0.0, None))
         bias = -more if more > 0.0 else None
-        found = _estimate(turned, abs(self.value), self.level, self.method, self.resolution, bias, self.shared)
+        found = estimate_of(turned, abs(self.value), self.level, self.method, self.resolution, bias, self.shared)
         return replace(found, note=self.note).within((0.0, None))
 
 
@@ -153,7 +153,7 @@ def t_interval(
     ValueError
         Some units are not finite; level or resolution is out of range.
     """
-    return _estimate(units, None, level, "t", resolution, bias, shared)
+    return estimate_of(units, None, level, "t", resolution, bias, shared)
 
 
 def jackknife_interval(
@@ -203,7 +203,7 @@ def jackknife_interval(
     require_finite((full,), "the statistic on all blocks")
     require_finite(leave_one_out, "leave-one-out values")
     pseudo = tuple(float(b * full - (b - 1) * value) for value in leave_one_out)
-    return _estimate(pseudo, float(full), level, "jackknife", resolution, bias, shared)
+    return estimate_of(pseudo, float(full), level, "jackknife", resolution, bias, shared)
 
 
 def spectrum_interval(
@@ -251,7 +251,7 @@ def seeds_interval(values: Sequence[float], level: float = LEVEL) -> Estimate:
     ValueError
         Some values are not finite.
     """
-    estimate = _estimate(values, None, level, "seeds", 0.0, None)
+    estimate = estimate_of(values, None, level, "seeds", 0.0, None)
     if not estimate.units:
         return estimate
     low, high = (float(x) for x in np.percentile(estimate.units, [5.0, 95.0]))
@@ -295,7 +295,7 @@ def paired_contrast(
     require_finite(a_units, "units of the first side")
     require_finite(b_units, "units of the second side")
     differences = [float(a) - float(b) for a, b in zip(a_units, b_units, strict=True)]
-    return _estimate(differences, None, level, "paired", resolution * math.sqrt(2.0), None)
+    return estimate_of(differences, None, level, "paired", resolution * math.sqrt(2.0), None)
 
 
 def exact_interval(units: Sequence[float], level: float = LEVEL) -> Estimate:
@@ -346,49 +346,7 @@ def bounded_interval(units: Sequence[float], bounds: Interval, level: float = LE
     return Estimate(mean_of(kept), found, level, len(kept), kept, "bounded", bounds=bounds)
 
 
-def replayed(
-    units: Sequence[float], value: float | None, level: float, record: Mapping[str, Any] | None
-) -> Estimate | None:
-    """The estimate computed again from what a row stores; None if the record does not allow it.
-
-    Parameters
-    ----------
-    units
-        ``Row.units``.
-    value
-        ``Row.estimate``; used for the jackknife only, whose value is not the mean of its pseudo-values.
-    level
-        ``Row.level``.
-    record
-        What :meth:`Estimate.record` gave.
-    """
-    if not record or not units or record.get("method") not in ("t", "jackknife", "paired", "seeds", "exact", "bounded"):
-        return None
-    method: Method = record["method"]
-    if method == "exact":
-        return exact_interval(units, level)
-    if method == "bounded":
-        return bounded_interval(units, (float(record["bounds"][0]), float(record["bounds"][1])), level)
-    if method == "jackknife" and value is None:
-        return None
-    bias, bounds = record.get("bias"), record.get("bounds")
-    found = _estimate(
-        units,
-        value if method == "jackknife" else None,
-        level,
-        method,
-        float(record.get("resolution", 0.0)),
-        (float(min(bias)), float(max(bias))) if isinstance(bias, list) else bias,
-        shared_of(record),
-    )
-    return found if bounds is None else found.within((_end(bounds[0]), _end(bounds[1])))
-
-
-def _end(stored: Any) -> float | None:
-    return None if stored is None else float(stored)
-
-
-def _estimate(
+def estimate_of(
     units: Sequence[float],
     value: float | None,
     level: float,

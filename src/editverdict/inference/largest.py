@@ -18,7 +18,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from editverdict.inference.association import BOUNDS, Pair, association_interval
-from editverdict.inference.intervals import LEVEL, Estimate, missing, replayed, t_quantile
+from editverdict.inference.intervals import LEVEL, Estimate, missing, t_quantile
+from editverdict.inference.replay import replayed
 from editverdict.inference.standard_errors import standard_error
 
 CASES = 20

@@ -19,7 +19,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from editverdict.inference.controls import control_outcome, specificity
-from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, replayed
+from editverdict.inference.intervals import ESTIMATION_KEY, Estimate
+from editverdict.inference.replay import replayed
 from editverdict.inference.rows import MEASURED_FIELDS, SCHEMA_VERSION, VOLATILE_FIELDS, ControlResult, Row
 from editverdict.inference.verdicts import EDITS_KEY, Late, decide_case
 

@@ -31,16 +31,9 @@ from editverdict.inference.association import (
     within_t_association,
 )
 from editverdict.inference.corrections import benjamini_hochberg, holm
-from editverdict.inference.intervals import (
-    LEVEL,
-    Estimate,
-    jackknife_interval,
-    missing,
-    replayed,
-    seeds_interval,
-    t_quantile,
-)
+from editverdict.inference.intervals import LEVEL, Estimate, jackknife_interval, missing, seeds_interval, t_quantile
 from editverdict.inference.largest import largest_association, magnitude
+from editverdict.inference.replay import replayed
 from editverdict.inference.rows import Interval
 from editverdict.inference.standard_errors import standard_error
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from editverdict.inference import association as a
-from editverdict.inference.intervals import replayed
+from editverdict.inference.replay import replayed
 
 STEPS = (2, 5, 10)
 Array = NDArray[np.float64]

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from editverdict.inference.bounded import at_least_edge_p, at_most_edge_p, bounded_mean, units_to_exclude
-from editverdict.inference.intervals import bounded_interval, replayed, t_interval
+from editverdict.inference.intervals import bounded_interval, t_interval
 from editverdict.inference.proportions import clopper_pearson
 from editverdict.inference.pvalues import alpha, case_p_values
+from editverdict.inference.replay import replayed
 from editverdict.inference.rows import Region
 
 SPAN = (-1.0, 1.0)

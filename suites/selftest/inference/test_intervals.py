@@ -13,6 +13,7 @@ from scipy import stats
 
 from editverdict.inference import intervals as iv
 from editverdict.inference.bias import bias_from_fractions, jackknife_bias
+from editverdict.inference.replay import replayed
 from editverdict.inference.standard_errors import Shared, shared_error, standard_error, total_error
 
 
@@ -232,15 +233,15 @@ def test_paired_contrast_refuses_unequal_lengths_and_scales_resolution() -> None
 def test_replay_is_bit_equal(estimate: iv.Estimate) -> None:
     stored = json.loads(json.dumps(estimate.record()))
     assert stored == estimate.record()  # a row reads back equal to what was written
-    again = iv.replayed(estimate.units, estimate.value, estimate.level, stored)
+    again = replayed(estimate.units, estimate.value, estimate.level, stored)
     assert again is not None
     assert (again.value, again.interval, again.n_units) == (estimate.value, estimate.interval, estimate.n_units)
 
 
 def test_replay_needs_a_record() -> None:
-    assert iv.replayed((1.0, 2.0), 1.5, 0.99, None) is None
-    assert iv.replayed((), 1.5, 0.99, {"method": "t"}) is None
-    assert iv.replayed((1.0, 2.0), 1.5, 0.99, {"method": "tarot"}) is None
+    assert replayed((1.0, 2.0), 1.5, 0.99, None) is None
+    assert replayed((), 1.5, 0.99, {"method": "t"}) is None
+    assert replayed((1.0, 2.0), 1.5, 0.99, {"method": "tarot"}) is None
 
 
 def test_an_error_that_all_units_share_widens_the_interval() -> None:
@@ -276,5 +277,5 @@ def test_a_shared_error_takes_two_blocks() -> None:
 
 def test_a_shared_error_is_replayed() -> None:
     one = iv.t_interval([1.0, 2.0, 4.0], shared=Shared(0.25, 5))
-    again = iv.replayed(one.units, one.value, one.level, json.loads(json.dumps(one.record())))
+    again = replayed(one.units, one.value, one.level, json.loads(json.dumps(one.record())))
     assert again is not None and again.interval == one.interval and again.shared == one.shared

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from editverdict.inference.association import Pair, association_interval
-from editverdict.inference.intervals import replayed
 from editverdict.inference.largest import CASES, largest_association, magnitude
 from editverdict.inference.pvalues import case_p_values
+from editverdict.inference.replay import replayed
 from editverdict.inference.rows import Region
 
 Array = NDArray[np.float64]

@@ -7,8 +7,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from editverdict.inference.intervals import replayed
 from editverdict.inference.ordering import Table, dealt, halves_agreement, order_agreement, order_interval, spearman
+from editverdict.inference.replay import replayed
 from editverdict.pipeline.measures.token_locality import LEAST
 
 

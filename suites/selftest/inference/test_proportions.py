@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from editverdict.inference.intervals import ESTIMATION_KEY, exact_interval, replayed
+from editverdict.inference.intervals import ESTIMATION_KEY, exact_interval
 from editverdict.inference.proportions import at_least_p, at_most_p, clopper_pearson
 from editverdict.inference.pvalues import alpha, case_p_values
+from editverdict.inference.replay import replayed
 from editverdict.inference.rows import Region, Row
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from editverdict.inference.intervals import replayed, t_interval
+from editverdict.inference.intervals import t_interval
 from editverdict.inference.pvalues import case_p_values
 from editverdict.inference.regions import decide
+from editverdict.inference.replay import replayed
 from editverdict.inference.rows import Region, Row
 from editverdict.inference.smallest import Part, smallest_mean, weakest_part
 from editverdict.inference.standard_errors import Shared

@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from editverdict.inference.intervals import Estimate, jackknife_interval, replayed, t_interval
+from editverdict.inference.intervals import Estimate, jackknife_interval, t_interval
+from editverdict.inference.replay import replayed
 from editverdict.inference.standard_errors import Shared
 from editverdict.inference.two_samples import NOBODY, Sample, two_sample_interval, without_each
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from editverdict.cli import main
 from editverdict.ledger.names import _named, misnamed
 from editverdict.ledger.rules import read_rules
 from editverdict.ledger.tables import read_ledger
+from suites.selftest.conftest import Done
 
 ROOT = Path(__file__).resolve().parents[3]
 PAPER = ROOT / "specs" / "paper"
@@ -29,30 +27,10 @@ OWN_RULE = """rules:
 """
 
 
-@dataclass(frozen=True)
-class Done:
-    """What the command did."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Run ``editverdict audit`` in this process; an exception that gets out fails the test."""
-
-    def run(*words: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["editverdict", "audit", *map(str, words)])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        assert isinstance(code, int)
-        return Done(code, *capsys.readouterr())
-
-    return run
+def audit(cli: Callable[..., Done]) -> Callable[..., Done]:
+    """Run ``editverdict audit``."""
+    return lambda *words: cli("audit", *words)
 
 
 def table_3(folder: Path, *rows: str) -> Path:

@@ -14,8 +14,9 @@ import torch
 
 from editverdict.evaluation.dimensions import Scores
 from editverdict.evaluation.questions import DIMENSIONS
-from editverdict.inference.intervals import Estimate, replayed, seeds_interval
+from editverdict.inference.intervals import Estimate, seeds_interval
 from editverdict.inference.regions import decide
+from editverdict.inference.replay import replayed
 from editverdict.pipeline import cases
 from editverdict.pipeline import series as c
 from editverdict.pipeline.measurement import Case

@@ -11,12 +11,7 @@ from editverdict.inference.intervals import Estimate
 from editverdict.pipeline.changes import Change
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.along import along, long_enough
-from editverdict.pipeline.measures.growth import (
-    Grown,
-    grown,
-    planted_growth,
-    r_min,
-)
+from editverdict.pipeline.measures.growth import Grown, grown, planted_growth, r_min
 from editverdict.pipeline.measures.perturbation import method_of, reach, start, units_picture
 from editverdict.pipeline.trial import Trial
 
