@@ -35,7 +35,7 @@ from editverdict.pipeline.modules import ModuleSpectrum, groups_of, sites_of, sp
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
-CHANGE_VERSION = 1
+CHANGE_VERSION = 2
 CHUNK = 2**30
 """Bytes of base states that wait for the edited ones."""
 PROJECTED_ROWS = 4096

@@ -31,7 +31,7 @@ from editverdict.pipeline.base import batches_of
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
-SPECTRUM_VERSION = 1
+SPECTRUM_VERSION = 2
 DECODER_READS = "copy"
 """What the decoder is fed (capture/modules.py)."""
 MEMORY = 12 * 2**30
