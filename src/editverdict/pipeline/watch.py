@@ -65,21 +65,22 @@ def run_suites(home: Path, run_dir: Path, workers: int, options: Sequence[str], 
 def _watch(process: subprocess.Popen[bytes], run_dir: Path, console: Console) -> None:
     """A live view on a terminal; a line every half minute elsewhere."""
     begun, last = time.monotonic(), 0.0
+    earlier = _size(run_dir / "results.jsonl")
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
             while process.poll() is None:
-                live.update(_view(run_dir, begun))
+                live.update(_view(run_dir, begun, earlier))
                 time.sleep(EVERY)
         return
     while process.poll() is None:
         if time.monotonic() - last > PLAIN_EVERY:
             last = time.monotonic()
-            console.print(_view(run_dir, begun))
+            console.print(_view(run_dir, begun, earlier))
         time.sleep(EVERY)
 
 
-def _view(run_dir: Path, begun: float) -> Group:
-    done, planned = _count(run_dir)
+def _view(run_dir: Path, begun: float, earlier: int) -> Group:
+    done, planned = _count(run_dir, earlier)
     minutes, seconds = divmod(int(time.monotonic() - begun), 60)
     lines = [Text(f"{minutes}:{seconds:02d}  {done} of {planned or '?'} cases judged")]
     for file in sorted((run_dir / "progress").glob("*.json")):
@@ -91,9 +92,18 @@ def _view(run_dir: Path, begun: float) -> Group:
     return Group(*lines)
 
 
-def _count(run_dir: Path) -> tuple[int, int]:
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _count(run_dir: Path, earlier: int) -> tuple[int, int]:
+    """Rows written and cases planned; a run that is taken up again judges its cases anew, behind `earlier` bytes."""
     results, names = run_dir / "results.jsonl", run_dir / "cases.json"
-    done = sum(1 for line in results.open("rb") if line.strip()) if results.exists() else 0
+    done = 0
+    if results.exists():
+        with results.open("rb") as rows:
+            rows.seek(earlier)
+            done = sum(1 for line in rows if line.strip())
     try:
         planned = len(json.loads(names.read_text())) if names.exists() else 0
     except ValueError:
