@@ -3,7 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from editverdict.editors.base import Answering, EditError, Editor, Hyperparameters, Plain, Resources, State, Step
+from editverdict.editors.base import Answering, EditError, Editor, Frame, Hyperparameters, Plain, Resources, State, Step
 from editverdict.editors.deltas import PurityError, installed
 from editverdict.editors.registry import editor_names, make_editor, register_editor
 
@@ -15,6 +15,7 @@ __all__ = [
     "Answering",
     "EditError",
     "Editor",
+    "Frame",
     "Hyperparameters",
     "Plain",
     "PurityError",

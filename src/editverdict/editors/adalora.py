@@ -219,7 +219,8 @@ class AdaLora:
     def edit(self, loaded: LoadedModel, state: State, records: Sequence[EditRecord], resources: Resources) -> Step:
         """Train adapters on the new edits together, in the given state, and turn them into low-rank deltas."""
         settings, edits = self.hyperparameters, new_edits(state, records)
-        forced = force(loaded, [edit.prompt for edit in edits], [edit.target_new for edit in edits])
+        prompts = [resources.frame.around(edit.prompt) for edit in edits]
+        forced = force(loaded, prompts, [edit.target_new for edit in edits])
         paths = adapted_paths(loaded, settings)
         with installed(loaded.model, state), _adapters(loaded, settings, paths) as (tuner, modules):
             generator = _generator(settings, edits)

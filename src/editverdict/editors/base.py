@@ -113,6 +113,39 @@ def _missing(name: str) -> Callable[..., Any]:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """What stands around a prompt that is edited: nothing, or the chat template in which the model is asked.
+
+    A context is put inside it, before the prompt (``template``); the target follows behind it.
+    """
+
+    before: str = ""
+    after: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.before or self.after)
+
+    def around(self, text: str) -> str:
+        """The text within the frame."""
+        return f"{self.before}{text}{self.after}"
+
+    def template(self, context: str) -> str:
+        """A context, with its one ``{}`` for the prompt, within the frame, whose own braces are doubled."""
+        return "".join((_escaped(self.before), context, _escaped(self.after)))
+
+    def record(self, edit: EditRecord) -> EditRecord:
+        """The record with prompt and rephrases within the frame, for those who train on facts."""
+        if not self:
+            return edit
+        framed = {"prompt": self.around(edit.prompt), "rephrases": tuple(map(self.around, edit.rephrases))}
+        return edit.model_copy(update=framed)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+@dataclass(frozen=True)
 class Resources:
     """What an editor may ask for; each is computed once, stored, and shared."""
 
@@ -146,6 +179,8 @@ class Resources:
     """What identifies the corpus of ``covariances``, for the recipes of what is made from them (``trained``)."""
     report: Callable[[str], None] = field(default=lambda _message: None)
     """Where progress goes."""
+    frame: Frame = Frame()
+    """What stands around a prompt when it is edited; ``train_edits`` have it already."""
 
 
 class Answering(Protocol):

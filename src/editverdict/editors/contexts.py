@@ -30,7 +30,9 @@ class ContextSettings(Hyperparameters):
 
 
 def context_templates(settings: ContextSettings, resources: Resources) -> tuple[str, ...]:
-    """Context templates, the bare prompt first."""
-    if settings.templates is not None:
-        return settings.templates
-    return ("{}", *(f"{prefix}. {{}}" for prefix in resources.prefixes(settings.prefixes, settings.prefix_tokens)))
+    """Context templates within the frame of prompts, the one without a context first."""
+    contexts = settings.templates
+    if contexts is None:
+        prefixes = resources.prefixes(settings.prefixes, settings.prefix_tokens)
+        contexts = ("{}", *(f"{prefix}. {{}}" for prefix in prefixes))
+    return tuple(map(resources.frame.template, contexts))

@@ -278,6 +278,11 @@ class EasyEdit:
         settings, algorithm, new = self.hyperparameters, self.algorithm, new_edits(state, records)
         if loaded.sites.spec.encoder_decoder:
             raise CannotEdit(f"EasyEdit's editors are run on causal language models here; '{loaded.spec.id}' is none")
+        if resources.frame:
+            raise CannotEdit(
+                "EasyEdit's editors edit the bare prompt, and this profile edits in the form of the question "
+                "(edit_form: question); take a profile with edit_form: bare, or our own method of that name"
+            )
         if len(new) > 1 and not algorithm.several:
             raise EditError(
                 f"EasyEdit's {settings.algorithm} edits one fact at a time, and {len(new)} are to be edited together; "

@@ -107,7 +107,8 @@ class Ft:
     def edit(self, loaded: LoadedModel, state: State, records: Sequence[EditRecord], resources: Resources) -> Step:
         """Tune the layer on the new edits together, in the given state."""
         edits, layer = new_edits(state, records), self.layer(loaded)
-        forced = force(loaded, [edit.prompt for edit in edits], [edit.target_new for edit in edits])
+        prompts = [resources.frame.around(edit.prompt) for edit in edits]
+        forced = force(loaded, prompts, [edit.target_new for edit in edits])
         if self.hyperparameters.objective == "prompt_last":
             forced = replace(forced, column=forced.first)
         name = loaded.sites.down_proj_weight(layer)

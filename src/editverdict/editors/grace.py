@@ -41,6 +41,7 @@ from editverdict.editors.base import (
     Answering,
     CannotEdit,
     EditError,
+    Frame,
     Hyperparameters,
     Plain,
     Resources,
@@ -237,7 +238,7 @@ class Grace:
     def edit(self, loaded: LoadedModel, state: State, records: Sequence[EditRecord], resources: Resources) -> Step:
         """Add an entry, grow one or split one, and learn its value; the step holds the whole codebook."""
         edit, layer, settings = the_new_edit(state, records, "GRACE"), self.layer(loaded), self.hyperparameters
-        lesson = _prepare(loaded, edit, layer)
+        lesson = _prepare(loaded, edit, layer, resources.frame)
         before = Codebook.of(state, len(lesson.key), len(lesson.output)).to(loaded.device)
         label = tuple(lesson.forced.target.tolist())
         codebook, entry, action = placed(before, lesson.key, label, settings.radius)
@@ -297,9 +298,9 @@ class Grace:
 
 
 @torch.no_grad()
-def _prepare(loaded: LoadedModel, edit: EditRecord, layer: int) -> _Lesson:
+def _prepare(loaded: LoadedModel, edit: EditRecord, layer: int, frame: Frame) -> _Lesson:
     """Run the layers up to the wrapped module once; nothing below it depends on the codebook."""
-    forced = force(loaded, [edit.prompt], [edit.target_new])
+    forced = force(loaded, [frame.around(edit.prompt)], [edit.target_new])
     with (
         record(loaded, keys=[layer], outputs=[layer], layer_inputs=[layer]) as seen,
         loaded.sites.only_layers_before(layer + 1) as backbone,

@@ -47,7 +47,7 @@ class Forced:
 
 
 def force(loaded: LoadedModel, prompts: Sequence[str], targets: Sequence[str]) -> Forced:
-    """Tokenise targets after their prompts, each target with exactly one leading space.
+    """Tokenise targets after their prompts, each target with exactly one leading space (`tokens.target_ids`).
 
     Raises
     ------
@@ -58,7 +58,7 @@ def force(loaded: LoadedModel, prompts: Sequence[str], targets: Sequence[str]) -
     heads = [list(loaded.tokenizer(prompt)["input_ids"]) for prompt, _ in pairs]
     if empty := [prompt for prompt, head in zip(prompts, heads, strict=True) if not head]:
         raise EditError(f"the prompt {empty[0]!r} has no tokens; expected some text before the target")
-    tails = [target_ids(loaded.tokenizer, target) for _, target in pairs]
+    tails = [target_ids(loaded.tokenizer, target, after=prompt) for prompt, target in pairs]
     decoder_ids = None
     if loaded.sites.spec.encoder_decoder:
         tails = [[*tail, int(loaded.tokenizer.eos_token_id)] for tail in tails]

@@ -104,9 +104,8 @@ class Mend:
         losses = []
         with installed(loaded.model, state):
             for record in found:
-                factors, (loss,) = gradient_factors(
-                    tail, matrices, tail.rows([question(loaded, record.prompt, record.target_new)])
-                )
+                asked = question(loaded, resources.frame.around(record.prompt), record.target_new)
+                factors, (loss,) = gradient_factors(tail, matrices, tail.rows([asked]))
                 made = [net(number, own.inputs, own.deltas) for number, own in enumerate(factors)]
                 if not all(torch.isfinite(side).all() for pair in made for side in pair):
                     raise EditError(

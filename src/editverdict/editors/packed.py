@@ -65,7 +65,8 @@ class Sentences:
 def sentences_of(loaded: LoadedModel, edit: EditRecord, templates: Sequence[str]) -> Sentences:
     """The sentences of an edit in contexts, each template with one ``{}`` for the prompt."""
     tokenizer = loaded.tokenizer
-    targets = target_ids(tokenizer, edit.target_new)
+    # All templates end alike: behind the place for the prompt stands the frame, or nothing.
+    targets = target_ids(tokenizer, edit.target_new, after=templates[0].format(edit.prompt))
     found = Sentences([], [], [], targets)
     for template in templates:
         text = template.format(edit.prompt)

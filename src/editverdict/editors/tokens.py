@@ -100,15 +100,22 @@ def _is_whole(text: str, start: int, stop: int) -> bool:
     return not any(len(pair) == 2 and pair.isalnum() for pair in (before, after))
 
 
-def target_ids(tokenizer: Any, target: str) -> list[int]:
+def target_ids(tokenizer: Any, target: str, *, after: str = "") -> list[int]:
     """Token ids of the target with exactly one leading space and no special tokens.
+
+    Behind a text that ends in white space (``after``: a chat template that has opened the assistant's turn) it begins
+    without one, as an answer does there.
 
     Raises
     ------
     EditError
         The target has no tokens.
     """
-    ids = continuation_ids(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"], target)
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    ids = encode(target.strip()) if after[-1:].isspace() else continuation_ids(encode, target)
     if not ids:
         raise EditError(f"the target {target!r} has no tokens")
     return ids

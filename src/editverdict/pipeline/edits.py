@@ -12,11 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import Compute, Editor, KeysMore, OptimisesValues, Resources, State, Step, Trains
+from editverdict.editors.base import (
+    Compute,
+    Editor,
+    KeepsTexts,
+    KeysMore,
+    OptimisesValues,
+    Resources,
+    State,
+    Step,
+    Trains,
+)
 from editverdict.editors.easyedit import EasyEdit
 from editverdict.editors.registry import make_editor
 from editverdict.pipeline import base, covariances
 from editverdict.pipeline.cost import VALUE_COST, Cost, costing
+from editverdict.pipeline.frames import frame_of
 from editverdict.pipeline.trial import GROUP, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
@@ -181,6 +192,9 @@ def _step_recipe(
         also["companions"] = [edit_fields(chain[-1]) for chain in others]
         also["companions_before"] = _keys_before(trial, model_id, method_id, others)
     also |= editor.recipe_fields(trial.model(model_id)) if isinstance(editor, KeysMore) else {}
+    # Named only where there is one, so that the keys of edits on the bare prompt are what they were.
+    if not isinstance(editor, KeepsTexts) and (frame := frame_of(trial, model_id)):
+        also["frame"] = [frame.before, frame.after]
     if isinstance(editor, Trains):
         also["training"] = editor.training_fields(trial.model(model_id), resources(trial, model_id))
     named = method_id.startswith("placebo")
@@ -260,6 +274,7 @@ def resources(trial: Trial, model_id: str, before: str | None = None, lockstep: 
     lockstep
         The edits of other chains that the values of this one are optimised with.
     """
+    frame = frame_of(trial, model_id)
 
     def values(
         fields: Mapping[str, Any],
@@ -293,11 +308,14 @@ def resources(trial: Trial, model_id: str, before: str | None = None, lockstep: 
         encoder=lambda: trial.encoder,
         covariances=lambda layers: covariances.covariances(trial, model_id, layers),
         trained=lambda fields, make: _trained(trial, model_id, fields, make),
-        train_edits=lambda: [r for name in trial.profile.datasets for r in trial.records(name) if r.split == "tune"],
+        train_edits=lambda: [
+            frame.record(r) for name in trial.profile.datasets for r in trial.records(name) if r.split == "tune"
+        ],
         texts=lambda count: trial.corpus[:count],
         corpus_key=trial.corpus_key(model_id),
         editor=lambda method_id: editor_of(trial, method_id, model_id),
         report=trial.report,
+        frame=frame,
     )
 
 

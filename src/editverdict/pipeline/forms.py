@@ -1,4 +1,4 @@
-"""The forms of a case: what its method edits is the bare prompt, whatever form the protocol gives to questions."""
+"""The forms of a case: what its method edits (the bare prompt, or the question as it is put), and what is asked."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def forms_of(trial: Trial, case: Case) -> dict[str, str]:
     Of a combination X+SCR the form of X: its weights are edited. A case without a method of its own stands on several;
     some of them edit prompts.
     """
-    edited = BARE
+    asked = CHAT if trial.profile.protocol_of(case.model).prompt_form == "chat" else BARE
+    edited = asked if trial.profile.edit_form == "question" else BARE
     if case.method is not None:
         editor = editor_of(trial, state_method(trial, case.method), case.model)
-        edited = TEXT if isinstance(editor, KeepsTexts) else BARE
-    chat = trial.profile.protocol_of(case.model).prompt_form == "chat"
-    return forms(edited, CHAT if chat else BARE)
+        edited = TEXT if isinstance(editor, KeepsTexts) else edited
+    return forms(edited, asked)

@@ -72,6 +72,9 @@ class ProfileSpec(Spec):
     methods_for: dict[MethodId, tuple[Identifier, ...]] = {}
     """What time allows of more methods, or of claims in ``left_out``: method -> claims that it is on trial
     for, besides those that all ``methods`` are."""
+    edit_form: Literal["bare", "question"] = "bare"
+    """In which form methods that write an edit from its prompt see it: as it is, or as the model is asked, within the
+    chat template where its protocol is in chat form (docs/decisions.md). Methods that keep texts have none."""
     chains_from: Literal["drawn", "first"] = "drawn"
     """``drawn``: chains of records drawn by seed and id; ``first``: consecutive records from the beginning of the data,
     as appendix C.1 of the paper has them. There the long chain goes on over the records of the other chains."""
