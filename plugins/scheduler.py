@@ -11,6 +11,9 @@ Why not one of xdist's own modes (3.8.0, pytest 9.2.0):
 This scheduler stands on xdist's public protocol of a scheduler alone (a worker is told indices, and told to stop), so
 it does not depend on the private parts of another one. suites/selftest/plugins guards it with real workers.
 
+Timed claims (``suites/benchmark/test_efficiency.py``) are one unit, whatever their subjects, sent before those of the
+methods: times are measured one at a time on a machine, so workers that came to them together would wait for each other.
+
 The rules over the paper's tables (``suites/consistency``) take no model and seconds in all: each is a unit of its own,
 sent when all cases are, so that they fill what is left of the time and hold up nobody.
 
@@ -35,6 +38,7 @@ from plugins.devices import auto_workers
 
 SUITES = ("hypotheses", "benchmark")
 _CASE = re.compile(rf"(?:^|/)suites/(?:{'|'.join(SUITES)})/")
+_TIMED = re.compile(r"(?:^|/)suites/benchmark/test_efficiency\.py$")
 _RULE = re.compile(r"(?:^|/)suites/consistency/")
 _DELEGATING = pytest.StashKey[bool]()
 
@@ -50,16 +54,21 @@ def is_rule(nodeid: str) -> bool:
     return _RULE.search(nodeid.partition("::")[0]) is not None
 
 
+def is_timed(nodeid: str) -> bool:
+    """Whether a node id holds a claim about time or memory."""
+    return _TIMED.search(nodeid.partition("::")[0]) is not None
+
+
 def group_of(nodeid: str) -> str:
     """The work unit of a test.
 
     Cases that share everything inside their innermost brackets (``smollm2-135m-ROME-worldfacts``) share an edited
-    model, whatever their module. Rules over tables share nothing. Any other test goes with its module.
+    model, whatever their module. Rules over tables share nothing. Any other test, timed ones too, goes with its module.
     """
     path = nodeid.partition("::")[0]
     if is_rule(nodeid):
         return nodeid
-    if is_case(nodeid) and nodeid.endswith("]") and "[" in nodeid:
+    if is_case(nodeid) and not is_timed(nodeid) and nodeid.endswith("]") and "[" in nodeid:
         return nodeid.rpartition("[")[2].rstrip("]")
     return path
 
@@ -69,8 +78,8 @@ def ordered_units(collection: Sequence[str], durations: Mapping[str, float]) -> 
 
     The length of a unit is the sum of its tests' recorded durations, in seconds; a test without one counts as the mean
     of those recorded, and without any every test counts the same. Equal units stay in order of collection. Units of a
-    model alone go before all others: what edited models are compared with is measured there. Rules over tables come
-    last, in order of collection.
+    model alone go before all others: what edited models are compared with is measured there; timed claims are next.
+    Rules over tables come last, in order of collection.
     """
     units: dict[str, list[int]] = {}
     for index, nodeid in enumerate(collection):
@@ -79,9 +88,13 @@ def ordered_units(collection: Sequence[str], durations: Mapping[str, float]) -> 
     usual = sum(known) / len(known) if known else 1.0
     length = {name: sum(durations.get(collection[i], usual) for i in unit) for name, unit in units.items()}
     first = {name for name in units if any(other.startswith(f"{name}-") for other in units)}
-    rules = {name for name in units if is_rule(name)}
+    timed, rules = ({name for name in units if which(name)} for which in (is_timed, is_rule))
     length |= dict.fromkeys(rules, 0.0)
-    return [units[name] for name in sorted(units, key=lambda name: (name in rules, name not in first, -length[name]))]
+
+    def place(name: str) -> tuple[bool, bool, bool, float]:
+        return name in rules, name not in first, name not in timed, -length[name]
+
+    return [units[name] for name in sorted(units, key=place)]
 
 
 # --------------------------------------------------------------------------- the scheduler

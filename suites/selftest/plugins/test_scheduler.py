@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from editverdict.schema.library import SpecLibrary
 from plugins import scheduler
 
 ROOT = Path(scheduler.__file__).parents[1]
@@ -238,6 +239,18 @@ def test_units_are_ordered_by_length() -> None:
     assert scheduler.ordered_units(ids, {ids[4]: 9.0, ids[2]: 1.0}) == [[4, 5], [2, 3, 6], [0, 1], [7]]
 
 
+def test_timed_claims_are_one_unit_before_the_methods() -> None:
+    """Whatever their subjects: workers that came to them together would wait for each other."""
+    timed = "suites/benchmark/test_efficiency.py"
+    ids = [f"suites/hypotheses/test_a.py::test_{i}[m-{s}]" for s in ("ROME", "SCR") for i in range(3)]
+    ids += [f"{timed}::test_latency[m-ROME]", f"{timed}::test_latency[m-SCR]", "suites/hypotheses/test_a.py::test[m]"]
+    assert scheduler.ordered_units(ids, {}) == [[8], [6, 7], [0, 1, 2], [3, 4, 5]]
+    assert scheduler.ordered_units(ids, {ids[0]: 900.0})[:2] == [[8], [6, 7]]
+    claims = SpecLibrary.load(ROOT / "specs").claims.values()
+    here = (ROOT / timed).read_text()
+    assert all(f'claim("{claim.id}")' in here for claim in claims if claim.timed)
+
+
 def test_rules_over_tables_come_last_one_by_one() -> None:
     rules = [f"suites/consistency/test_t.py::test[rule-table-{i:02d}]" for i in range(3)]
     ids = [rules[0], "suites/hypotheses/test_a.py::test[m-ROME]", *rules[1:], "suites/hypotheses/test_a.py::test[m]"]
@@ -275,6 +288,7 @@ def test_rules_and_cases_share_a_session(project: Path) -> None:
         ("project/suites/hypotheses/test_x.py::test[m]", "m"),
         ("suites/hypotheses/test_x.py::test_plain", "suites/hypotheses/test_x.py"),
         ("suites/selftest/test_x.py::test[m]", "suites/selftest/test_x.py"),
+        ("suites/benchmark/test_efficiency.py::test_y[m-ROME-facts]", "suites/benchmark/test_efficiency.py"),
         ("suites/consistency/test_t.py::test[rule-table-03]", "suites/consistency/test_t.py::test[rule-table-03]"),
         ("mysuites/hypotheses/test_x.py::test[m]", "mysuites/hypotheses/test_x.py"),
     ],
