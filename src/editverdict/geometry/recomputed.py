@@ -313,6 +313,21 @@ def check_rates(
     return CheckOutcome(name, ok, f"R_k sigma_k against sqrt(n) c_k in {int(used.sum())} directions")
 
 
+def angles_again(u1: Tensor, u2: Tensor, k: int) -> dict[str, float]:
+    """Cosines of the principal angles between the spans of the first k columns of two bases ``[d, >= k]``.
+
+    By eigenvalues of ``G^T G``; named as the fields of ``AngleProfile``.
+    """
+    g = u1[:, :k].T.to(torch.float64) @ u2[:, :k].to(torch.float64)
+    cosines = torch.linalg.eigvalsh(g.T @ g).clamp(0.0, 1.0).sqrt()
+    return {
+        "largest_angle": float(cosines[0]),
+        "smallest_angle": float(cosines[-1]),
+        "mean": float(cosines.mean()),
+        "overlap": float(g.square().sum()) / k,
+    }
+
+
 def check_angles(
     u1: Tensor, u2: Tensor, profiles: Mapping[str, Mapping[str, Any]], *, name: str = "angles-recomputed"
 ) -> CheckOutcome:
@@ -328,15 +343,7 @@ def check_angles(
     problems = _disordered(profiles)
     for label, stored in profiles.items():
         k = int(stored["k"])
-        g = u1[:, :k].T.to(torch.float64) @ u2[:, :k].to(torch.float64)
-        squares = torch.linalg.eigvalsh(g.T @ g).clamp(0.0, 1.0)
-        cosines = squares.sqrt()
-        own = {
-            "largest_angle": float(cosines[0]),
-            "smallest_angle": float(cosines[-1]),
-            "mean": float(cosines.mean()),
-            "overlap": float(g.square().sum()) / k,
-        }
+        own = angles_again(u1, u2, k)
         # The root of a cosine's square near zero costs half the digits.
         wrong = [key for key, value in own.items() if not abs(stored[key] - value) <= EQUAL]
         problems += [f"k = {k}: {key} is {stored[key]:.4g}, found again {own[key]:.4g} ({label})" for key in wrong]

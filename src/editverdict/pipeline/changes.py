@@ -121,7 +121,7 @@ def _produce(trial: Trial, model_id: str, state: State, scale: float, start: int
     full = base.spectra(trial, model_id)
     after = hidden_after(trial, model_id, state, scale, start)
     tensors: dict[str, Tensor] = {}
-    again = validity.Again(trial.model(model_id), sub, sorted(after), state, scale)
+    again = validity.Again(trial.model(model_id), sub.batches, sorted(after), state, scale)
     seen_again = {"all layers": validity.of_states(again, after)}
     record: dict[str, Any] = {"norms": {}, "angles": {}, "checks": {}, "validity": seen_again}
     shuffled = _derangement(sub)

@@ -228,7 +228,7 @@ def of_subset(trial: Trial, model_id: str, sub: paired.Subset) -> list[Finding]:
     if memo in trial._memo:
         kept: list[Finding] = trial._memo[memo]
         return kept
-    again = Again(trial.model(model_id), sub, sorted(sub.states))
+    again = Again(trial.model(model_id), sub.batches, sorted(sub.states))
     found = [
         Finding("subset", recomputed.check_reproduced(again.stored(sub.states), again.states)),
         Finding(model_id, weights_again(trial, model_id)),
@@ -242,23 +242,23 @@ def of_subset(trial: Trial, model_id: str, sub: paired.Subset) -> list[Finding]:
 
 
 class Again:
-    """A few texts of the subset, run again in a state that may be edited."""
+    """A few texts of a sample, run again in a state that may be edited."""
 
     def __init__(
         self,
         loaded: LoadedModel,
-        sub: paired.Subset,
+        batches: Sequence[TokenBatch],
         layers: Sequence[int],
         state: State | None = None,
         scale: float = 1.0,
     ) -> None:
-        owner = row_texts(sub.batches)  # batches go by length: texts from their first half are short
+        owner = row_texts(batches)  # batches go by length: texts from their first half are short
         texts = [int(owner[round(i * (len(owner) - 1))]) for i in torch.linspace(0.1, 0.5, TEXTS_PER_STATE).tolist()]
         texts = list(dict.fromkeys(texts))
         self._rows = rows_of(owner, texts)
         with nullcontext() if state is None else installed(loaded.model, state, scale):
             self.states = states_again(
-                loaded, [tokens_of(sub.batches, text) for text in texts], layers, sub.batches[0].positions
+                loaded, [tokens_of(batches, text) for text in texts], layers, batches[0].positions
             )
         """Layer -> [m, d], the model's own."""
 

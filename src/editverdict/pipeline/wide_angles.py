@@ -2,13 +2,12 @@
 
 Angles between subspaces depend on the number of samples that the bases come from, the deeper the more. Where the
 paired subset has fewer than :data:`PER_DIMENSION` samples per dimension, the first states of a claim (the profile's
-``angle_states``) are measured again on as many, and what the claim's number changes by is the bias that its interval is
-hulled over.
+``angle_states``) are measured again on as many (`pipeline.sample_bias` says what becomes of it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,8 +19,6 @@ from editverdict.capture.texts import TextSample, TokenBatch
 from editverdict.editors.base import State
 from editverdict.editors.deltas import installed
 from editverdict.geometry.angles import angle_profile, paper_ks
-from editverdict.inference.intervals import t_interval
-from editverdict.inference.rows import Interval
 from editverdict.numerics.moments import Moments
 from editverdict.numerics.spectrum import Spectrum, spectrum_of
 from editverdict.pipeline.base import batches_of
@@ -62,7 +59,8 @@ def wide_sample(trial: Trial, model_id: str) -> TextSample | None:
     return found if own.n_samples < PER_DIMENSION * width and found.n_samples > own.n_samples else None
 
 
-def _bases(states: dict[int, Tensor]) -> dict[int, Spectrum]:
+def bases_of(states: Mapping[int, Tensor]) -> dict[int, Spectrum]:
+    """Spectra of hidden states: layer -> of ``[m, d]``."""
     found = {}
     for layer, rows in states.items():
         moments = Moments(rows.shape[1])
@@ -92,7 +90,7 @@ def _base(trial: Trial, model_id: str, sample: TextSample, start: int) -> Artifa
                 rows[layer].append(batch.samples(seen["h", layer]).cpu())
 
         full_pass(loaded, batches_of(loaded, sample), visit, outputs=layers, layer_inputs=[start])
-        bases = _bases({layer: torch.cat(parts) for layer, parts in rows.items()})
+        bases = bases_of({layer: torch.cat(parts) for layer, parts in rows.items()})
         tensors = {f"basis.{layer}": spectrum.basis.contiguous() for layer, spectrum in bases.items()}
         draft.write_tensors(tensors | {f"lower.{number}": hidden for number, hidden in enumerate(lower)})
 
@@ -108,7 +106,7 @@ def _job(trial: Trial, model_id: str, sample: TextSample, start: int, state: Sta
         lower = [base[f"lower.{number}"].to(loaded.device) for number in range(len(batches))]
         layers = [layer for layer in loaded.spec.layers.measured if layer >= start]
         with installed(loaded.model, state):
-            after = _bases(tail_pass(loaded, batches, lower, start, layers))
+            after = bases_of(tail_pass(loaded, batches, lower, start, layers))
         draft.write_json(
             {
                 str(layer): {
@@ -143,52 +141,3 @@ def wide_angles(trial: Trial, model_id: str, states: Sequence[State], what: str)
     for i, artifact in zip(order, made, strict=True):
         found[i] = WideAngles({int(layer): own for layer, own in artifact.json().items()}, artifact.key)
     return [found[i] for i in range(len(states))]
-
-
-@dataclass(frozen=True)
-class SampleBias:
-    """What a claim's number on the paired subset differs by from that on the larger sample."""
-
-    bias: Interval | None
-    """Subset minus larger sample, the ends of the interval over the states; None: the subset is large enough."""
-    said: str
-    keys: tuple[str, ...] = ()
-
-
-def sample_bias(
-    trial: Trial,
-    model_id: str,
-    states: Sequence[State],
-    own: Sequence[HasAngles],
-    statistic: Callable[[HasAngles], float],
-    what: str,
-) -> SampleBias:
-    """Bias of ``statistic`` from the size of the paired subset, off the first states.
-
-    Parameters
-    ----------
-    trial, model_id
-        Whose.
-    states, own
-        A claim's states and their measurements on the paired subset.
-    statistic
-        One number per measured state.
-    what
-        For progress.
-    """
-    sample = wide_sample(trial, model_id)
-    if sample is None:
-        return SampleBias(None, "")
-    wide = wide_angles(trial, model_id, states[: trial.profile.sizes.angle_states], what)
-    gaps = [statistic(one) - statistic(again) for one, again in zip(own, wide, strict=False)]
-    interval = t_interval(gaps).interval
-    if interval is None:
-        raise ValueError(f"the bias of a sample needs at least two states, found {len(gaps)}")
-    few, many = (
-        size / trial.model(model_id).sites.width for size in (trial.subset(model_id).n_samples, sample.n_samples)
-    )
-    said = (
-        f"on {few:.1f} samples per dimension; the first {len(gaps)} states measured again on {many:.1f} differ by "
-        f"{-sum(gaps) / len(gaps):+.3g} on average, and the interval is hulled over that"
-    )
-    return SampleBias(interval, said, tuple(one.key for one in wide))

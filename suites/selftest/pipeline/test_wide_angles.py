@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from editverdict.capture.passes import full_pass
+from editverdict.capture.passes import full_pass, tail_pass
 from editverdict.editors.base import State
 from editverdict.editors.deltas import installed
+from editverdict.geometry.angles import AngleProfile, angle_profile
+from editverdict.geometry.checks import CheckOutcome
 from editverdict.inference.intervals import t_interval
+from editverdict.inference.rows import CheckResult
 from editverdict.models.sources import LoadedModel
-from editverdict.pipeline import wide_angles
+from editverdict.numerics.moments import Moments
+from editverdict.pipeline import wide_again, wide_angles
 from editverdict.pipeline.base import batches_of
+from editverdict.pipeline.sample_bias import sample_bias
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import Trial
-from editverdict.pipeline.wide_angles import WideAngles, sample_bias, wide_sample
+from editverdict.pipeline.validity import Finding, results
+from editverdict.pipeline.wide_angles import HasAngles, WideAngles, wide_sample
+from editverdict.store import Store
 from suites.selftest.models.toys import assert_untouched, toy
 from suites.selftest.pipeline.sessions import ROOT
 from suites.selftest.pipeline.test_linearity import rank_one
@@ -73,6 +82,7 @@ def test_the_bias_is_what_the_number_differs_by(
     trial, _ = own
     few, many = ([WideAngles({0: {"10": {"mean": v}}}, "k") for v in values] for values in (FEW, MANY))
     monkeypatch.setattr(wide_angles, "wide_angles", lambda _trial, _model, states, _what: many[: len(states)])
+    monkeypatch.setattr(wide_again, "found_again", lambda *_args: [])
     states: list[State] = [() for _ in few]
     found = sample_bias(trial, MODEL, states, few, lambda one: one.angles[0]["10"]["mean"], "a test")
     gaps = t_interval([a - b for a, b in zip(FEW[: trial.profile.sizes.angle_states], MANY, strict=True)])
@@ -94,3 +104,102 @@ def test_a_subset_that_is_large_enough_has_no_bias(own: tuple[Trial, LoadedModel
     assert wide_sample(large, MODEL) is None
     found = sample_bias(large, MODEL, [], [], lambda _one: 0.0, "a test")
     assert (found.bias, found.said, found.keys) == (None, "", ())
+
+
+# --------------------------------------------------------------------------- found again
+def shuffled_layers(loaded: LoadedModel, batches: Any, lower: Any, start: int, layers: Any) -> dict[int, torch.Tensor]:
+    found = tail_pass(loaded, batches, lower, start, layers)
+    return dict(zip(found, reversed(found.values()), strict=True))
+
+
+def featureless(loaded: LoadedModel, batches: Any, lower: Any, start: int, layers: Any) -> dict[int, torch.Tensor]:
+    found = tail_pass(loaded, batches, lower, start, layers)
+    return {layer: x - x.mean(1, keepdim=True) for layer, x in found.items()}
+
+
+def smallest(u1: torch.Tensor, u2: torch.Tensor, k: int) -> AngleProfile:
+    return dataclasses.replace(own := angle_profile(u1, u2, k), largest_angle=own.smallest_angle)
+
+
+def edited_against_itself(_u1: torch.Tensor, u2: torch.Tensor, k: int) -> AngleProfile:
+    return angle_profile(u2, u2, k)
+
+
+class Rounded(Moments):
+    """Sums in float32."""
+
+    def update(self, samples: torch.Tensor) -> None:
+        super().update((samples + 100.0).float() - 100.0)
+
+
+def checked(own: tuple[Trial, LoadedModel], place: Path) -> dict[str, CheckResult]:
+    """Checks of one edited state, on a store of its own."""
+    trial, loaded = own
+    apart = dataclasses.replace(trial, store=Store(place), _memo={})
+    apart.__dict__["corpus"] = trial.corpus
+    state, sample = rank_one(loaded, 1, 0.5), wide_sample(apart, MODEL)
+    (found,) = wide_angles.wide_angles(apart, MODEL, [state], "a test")
+    assert sample is not None
+    checks = results(wide_again.found_again(apart, MODEL, sample, state, found.angles))
+    assert_untouched(loaded)
+    return checks
+
+
+def test_what_was_measured_is_found_again(own: tuple[Trial, LoadedModel], tmp_path: Path) -> None:
+    checks = checked(own, tmp_path / "store")
+    assert set(checks) == {"states-reproduced", "spectrum-recomputed", "angles-recomputed"}
+    assert all(check.ok for check in checks.values()), checks
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "check"),
+    [
+        ("wide_angles.tail_pass", shuffled_layers, "angles-recomputed"),
+        ("wide_angles.tail_pass", featureless, "angles-recomputed"),
+        ("wide_angles.angle_profile", smallest, "angles-recomputed"),
+        ("wide_angles.angle_profile", edited_against_itself, "angles-recomputed"),
+        ("wide_angles.Moments", Rounded, "spectrum-recomputed"),
+    ],
+)
+def test_a_corrupted_measurement_is_seen(
+    own: tuple[Trial, LoadedModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    what: Any,
+    check: str,
+) -> None:
+    monkeypatch.setattr(f"editverdict.pipeline.{where}", what)
+    checks = checked(own, tmp_path / "store")
+    assert not checks[check].ok, checks
+
+
+def test_states_of_another_model_are_seen(
+    own: tuple[Trial, LoadedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Passes over the whole sample that read something else than the model gives alone."""
+
+    def other(loaded: LoadedModel, batches: Any, visit: Any, **options: Any) -> None:
+        full_pass(
+            loaded, batches, lambda batch, seen: visit(batch, {place: 1.1 * x for place, x in seen.items()}), **options
+        )
+
+    for module in (wide_angles, wide_again):
+        monkeypatch.setattr(module, "full_pass", other)
+    assert not checked(own, tmp_path / "store")["states-reproduced"].ok
+
+
+def test_the_claim_has_the_findings(own: tuple[Trial, LoadedModel], monkeypatch: pytest.MonkeyPatch) -> None:
+    trial, loaded = own
+    states = [rank_one(loaded, 1, size) for size in (0.5, 0.4)]
+    measured = wide_angles.wide_angles(trial, MODEL, states, "a test")
+    deep = loaded.spec.layers.measured[-1]
+
+    def number(one: HasAngles) -> float:
+        return one.angles[deep]["10"]["mean"]
+
+    honest = results(sample_bias(trial, MODEL, states, measured, number, "a test").findings)
+    assert honest and all(check.ok for check in honest.values())
+    bad = CheckOutcome("angles-recomputed", False, "planted")
+    monkeypatch.setattr(wide_again, "found_again", lambda *_args: [Finding("here", bad)])
+    assert not results(sample_bias(trial, MODEL, states, measured, number, "a test").findings)["angles-recomputed"].ok

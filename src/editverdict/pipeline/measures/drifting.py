@@ -145,7 +145,7 @@ def _gap_again(trial: Trial, model_id: str, state: State, at: Reach, draft: Draf
     passes: list[dict[int, Tensor]] = []
     for one in (state[:-1], state):
         states = hidden_after(trial, model_id, one, start=at.start)
-        again = validity.Again(loaded, sub, sorted(states), one)
+        again = validity.Again(loaded, sub.batches, sorted(states), one)
         outcomes.append(check_reproduced(again.stored(states), again.states))
         passes.append(states)
     before, after = passes

@@ -18,8 +18,9 @@ from editverdict.pipeline.changes import Change, Reach, changes, hidden_after, r
 from editverdict.pipeline.edits import singles, steps
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measure, passed
+from editverdict.pipeline.sample_bias import sample_bias
 from editverdict.pipeline.trial import Trial
-from editverdict.pipeline.wide_angles import PER_DIMENSION, HasAngles, sample_bias
+from editverdict.pipeline.wide_angles import PER_DIMENSION, HasAngles
 from editverdict.store import Recipe
 
 THIRTY = 30.0
@@ -300,6 +301,7 @@ def tail_drift(trial: Trial, case: Case) -> Measurement:
         if few.said:
             made.descriptive["power"] = few.said
     made.recipes += few.keys
+    made.checks = validity.joined(made.checks, few.findings)
     made.controls["planted-tail-rotation"] = planted_drift(trial, case.model, deep, tail=True)
     made.controls["rotation-equal-in-k"] = planted_drift(trial, case.model, deep, tail=False)
     idle = no_op(trial, case.model, at.start)
