@@ -68,9 +68,12 @@ def group_of(nodeid: str) -> str:
     path = nodeid.partition("::")[0]
     if is_rule(nodeid):
         return nodeid
-    if is_case(nodeid) and not is_timed(nodeid) and nodeid.endswith("]") and "[" in nodeid:
-        return nodeid.rpartition("[")[2].rstrip("]")
-    return path
+    return path if is_timed(nodeid) else _subject(nodeid) or path
+
+
+def _subject(nodeid: str) -> str:
+    """What a case is about, its innermost brackets; empty if it is none."""
+    return nodeid.rpartition("[")[2].rstrip("]") if is_case(nodeid) and nodeid.endswith("]") and "[" in nodeid else ""
 
 
 def ordered_units(collection: Sequence[str], durations: Mapping[str, float]) -> list[list[int]]:
@@ -88,6 +91,8 @@ def ordered_units(collection: Sequence[str], durations: Mapping[str, float]) -> 
     usual = sum(known) / len(known) if known else 1.0
     length = {name: sum(durations.get(collection[i], usual) for i in unit) for name, unit in units.items()}
     first = {name for name in units if any(other.startswith(f"{name}-") for other in units)}
+    for name in filter(is_timed, units):  # one model is loaded at a time
+        units[name].sort(key=lambda i: _subject(collection[i]))
     timed, rules = ({name for name in units if which(name)} for which in (is_timed, is_rule))
     length |= dict.fromkeys(rules, 0.0)
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from editverdict.data.records import EditRecord
+from editverdict.generation.protocol import Rendered
 from editverdict.models.sources import LoadedModel
 
 
@@ -126,19 +127,12 @@ class Frame:
         return bool(self.before or self.after)
 
     def around(self, text: str) -> str:
-        """The text within the frame."""
-        return f"{self.before}{text}{self.after}"
+        """The text within the frame, as rendered; the text itself where there is none."""
+        return Rendered(f"{self.before}{text}{self.after}") if self else text
 
     def template(self, context: str) -> str:
         """A context, with its one ``{}`` for the prompt, within the frame, whose own braces are doubled."""
-        return "".join((_escaped(self.before), context, _escaped(self.after)))
-
-    def record(self, edit: EditRecord) -> EditRecord:
-        """The record with prompt and rephrases within the frame, for those who train on facts."""
-        if not self:
-            return edit
-        framed = {"prompt": self.around(edit.prompt), "rephrases": tuple(map(self.around, edit.rephrases))}
-        return edit.model_copy(update=framed)
+        return Rendered(f"{_escaped(self.before)}{context}{_escaped(self.after)}") if self else context
 
 
 def _escaped(text: str) -> str:
@@ -180,7 +174,7 @@ class Resources:
     report: Callable[[str], None] = field(default=lambda _message: None)
     """Where progress goes."""
     frame: Frame = Frame()
-    """What stands around a prompt when it is edited; ``train_edits`` have it already."""
+    """What stands around a prompt when it is edited."""
 
 
 class Answering(Protocol):

@@ -1,4 +1,4 @@
-"""Contexts: the sentences in which an edit's prompt is read, the bare prompt first (ROME, section 3.1; MEMIT, 4.3)."""
+"""Contexts: the sentences in which an edit's prompt is read, first without one (ROME, section 3.1; MEMIT, 4.3)."""
 
 from __future__ import annotations
 

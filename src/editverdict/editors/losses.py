@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from editverdict.editors.base import EditError
 from editverdict.editors.tokens import target_ids
+from editverdict.generation.protocol import prompt_ids
 from editverdict.models.sources import LoadedModel
 
 
@@ -55,7 +56,7 @@ def force(loaded: LoadedModel, prompts: Sequence[str], targets: Sequence[str]) -
         A prompt or a target has no tokens.
     """
     pairs = list(zip(prompts, targets, strict=True))
-    heads = [list(loaded.tokenizer(prompt)["input_ids"]) for prompt, _ in pairs]
+    heads = [prompt_ids(loaded.tokenizer, prompt) for prompt, _ in pairs]
     if empty := [prompt for prompt, head in zip(prompts, heads, strict=True) if not head]:
         raise EditError(f"the prompt {empty[0]!r} has no tokens; expected some text before the target")
     tails = [target_ids(loaded.tokenizer, target, after=prompt) for prompt, target in pairs]
@@ -63,11 +64,11 @@ def force(loaded: LoadedModel, prompts: Sequence[str], targets: Sequence[str]) -
     if loaded.sites.spec.encoder_decoder:
         tails = [[*tail, int(loaded.tokenizer.eos_token_id)] for tail in tails]
         start = int(loaded.model.config.decoder_start_token_id)
-        decoder_ids, _ = _padded(loaded, [[start, *tail[:-1]] for tail in tails])
-        ids, mask = _padded(loaded, heads)
+        decoder_ids, _ = padded(loaded, [[start, *tail[:-1]] for tail in tails])
+        ids, mask = padded(loaded, heads)
         firsts = [0] * len(tails)
     else:
-        ids, mask = _padded(loaded, [[*head, *tail[:-1]] for head, tail in zip(heads, tails, strict=True)])
+        ids, mask = padded(loaded, [[*head, *tail[:-1]] for head, tail in zip(heads, tails, strict=True)])
         firsts = [len(head) - 1 for head in heads]
     row = [number for number, tail in enumerate(tails) for _ in tail]
     column = [first + step for first, tail in zip(firsts, tails, strict=True) for step in range(len(tail))]
@@ -77,7 +78,7 @@ def force(loaded: LoadedModel, prompts: Sequence[str], targets: Sequence[str]) -
     return Forced(ids, mask, decoder_ids, *made)
 
 
-def _padded(loaded: LoadedModel, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def padded(loaded: LoadedModel, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Ids [rows, t] and mask [rows, t], padded on the right."""
     width = max(map(len, rows))
     padding = int(loaded.tokenizer.pad_token_id)

@@ -7,6 +7,8 @@ kept in the store; edits of a sequence are computed in the model as it then stan
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Literal
@@ -19,7 +21,7 @@ from editverdict.data.records import EditRecord
 from editverdict.editors.base import Answering, EditError, Hyperparameters, Resources, State, Step, new_edits
 from editverdict.editors.deltas import installed, low_rank
 from editverdict.editors.hypernetwork import Hypernetwork, Matrix, edited_matrices
-from editverdict.editors.mend_training import TrainingSettings, train, training_fields
+from editverdict.editors.mend_training import TrainingData, TrainingSettings, train
 from editverdict.editors.registry import register_editor
 from editverdict.editors.tails import Tail, gradient_factors, question
 from editverdict.models.sources import LoadedModel
@@ -68,6 +70,9 @@ class Mend:
             return []
         return list(resources.texts(settings.skipped_texts + settings.texts))[-settings.texts :]
 
+    def _data(self, resources: Resources) -> TrainingData:
+        return TrainingData(list(resources.train_edits()), self._texts(resources), resources.frame)
+
     def training_fields(self, loaded: LoadedModel, resources: Resources) -> dict[str, Any]:
         """What the trained networks depend on beside the model."""
         return {
@@ -75,7 +80,7 @@ class Mend:
             "network": NETWORK_VERSION,
             "settings": self.hyperparameters.model_dump(mode="json"),
             "matrices": [matrix.name for matrix in self.matrices(loaded)],
-            **training_fields(resources.train_edits(), self._texts(resources)),
+            **_data_fields(self._data(resources)),
         }
 
     def network(self, loaded: LoadedModel, resources: Resources) -> tuple[Hypernetwork, Step]:
@@ -87,7 +92,7 @@ class Mend:
             return Hypernetwork(shapes, settings.rank, settings.rate, settings.training.seed).to(loaded.device)
 
         def make() -> Step:
-            data = (list(resources.train_edits()), self._texts(resources))
+            data = self._data(resources)
             # Whoever edits may have switched gradients off; training needs them.
             with torch.enable_grad():
                 return train(loaded, self.tail(loaded), matrices, fresh(), data, settings.training, resources.report)
@@ -130,3 +135,18 @@ class Mend:
     ) -> AbstractContextManager[Answering]:
         """Put the summed updates into the weights."""
         return installed(loaded.model, state)
+
+
+def _data_fields(data: TrainingData) -> dict[str, Any]:
+    """Hashes of the data that training depends on."""
+    used = [
+        [r.prompt, r.subject, r.target_new, r.target_old, r.relation, list(r.rephrases), [p.prompt for p in r.locality]]
+        for r in data.records
+    ]
+    # Named only where there is one, so that the keys of networks trained on bare prompts are what they were.
+    frame = {"frame": [data.frame.before, data.frame.after]} if data.frame else {}
+    return {
+        **frame,
+        "records": hashlib.sha256(json.dumps(used).encode()).hexdigest(),
+        "texts": hashlib.sha256(json.dumps(list(data.texts)).encode()).hexdigest(),
+    }

@@ -7,8 +7,6 @@ clean model with several facts, each for itself, and goes down the gradient of L
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import EditError, Hyperparameters, Step
+from editverdict.editors.base import EditError, Frame, Hyperparameters, Step
 from editverdict.editors.hypernetwork import Hypernetwork, Matrix, Statistics
 from editverdict.editors.tails import (
     Row,
@@ -102,16 +100,15 @@ class Material:
     texts: list[Row]
 
 
-def training_fields(records: Sequence[EditRecord], texts: Sequence[str]) -> dict[str, str]:
-    """Hashes of the data that training depends on."""
-    used = [
-        [r.prompt, r.subject, r.target_new, r.target_old, r.relation, list(r.rephrases), [p.prompt for p in r.locality]]
-        for r in records
-    ]
-    return {
-        "records": hashlib.sha256(json.dumps(used).encode()).hexdigest(),
-        "texts": hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest(),
-    }
+@dataclass(frozen=True)
+class TrainingData:
+    """What a network is trained on."""
+
+    records: Sequence[EditRecord]
+    texts: Sequence[str]
+    """Texts to leave alone, as they are."""
+    frame: Frame
+    """What stands around the prompts, those to be edited and those to be left alone."""
 
 
 def chosen_records(
@@ -179,19 +176,19 @@ def _plans(pool: Sequence[EditRecord], targets: int, probes: int, generator: tor
 def build_material(
     loaded: LoadedModel,
     tail: Tail,
-    records: Sequence[EditRecord],
-    texts: Sequence[str],
+    data: TrainingData,
     settings: TrainingSettings,
     report: Callable[[str], None],
 ) -> Material:
     """Bring all training texts up to the lowest edited layer, once."""
-    train, held_out = chosen_records(records, settings)
+    around = data.frame.around
+    train, held_out = chosen_records(data.records, settings)
     generator = torch.Generator().manual_seed(settings.seed + 1)
     train_plans = _plans(train, settings.targets_per_fact, settings.probes, generator)
     plans = [*train_plans, *_plans(held_out, 1, settings.probes, generator)]
-    asked = {(text, plan.target): question(loaded, text, plan.target) for plan in plans for text in plan.asked}
-    probes = {text: passage(loaded, text) for plan in plans for text in plan.probes}
-    corpus = [passage(loaded, text, settings.text_positions, settings.text_tokens) for text in texts if text]
+    asked = {(text, plan.target): question(loaded, around(text), plan.target) for plan in plans for text in plan.asked}
+    probes = {text: passage(loaded, around(text)) for plan in plans for text in plan.probes}
+    corpus = [passage(loaded, text, settings.text_positions, settings.text_tokens) for text in data.texts if text]
     wanted = [*asked.values(), *probes.values(), *corpus]
     rows = tail.rows(wanted, Clock("MEND: lower layers", "texts", report, LINE_EVERY).tick)
     at_asked = dict(zip(asked, rows, strict=False))
@@ -371,13 +368,13 @@ def train(
     tail: Tail,
     matrices: Sequence[Matrix],
     net: Hypernetwork,
-    data: tuple[Sequence[EditRecord], Sequence[str]],
+    data: TrainingData,
     settings: TrainingSettings,
     report: Callable[[str], None],
 ) -> Step:
     """Train ``net`` on records and texts; returns its tensors and the course of the training."""
     start, cpu = time.monotonic(), time.process_time()
-    material = build_material(loaded, tail, *data, settings, report)
+    material = build_material(loaded, tail, data, settings, report)
     trainer = Trainer(tail, matrices, net, material, settings, report)
     trainer.measure_statistics()
     course = trainer.run()

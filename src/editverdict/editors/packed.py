@@ -18,6 +18,7 @@ from transformers import DynamicCache
 from editverdict.data.records import EditRecord
 from editverdict.editors.base import EditError
 from editverdict.editors.tokens import subject_end, target_ids
+from editverdict.generation.protocol import prompt_ids
 from editverdict.models.sources import LoadedModel
 
 Placed = Callable[[Tensor, Sequence[Tensor]], AbstractContextManager[Tensor]]
@@ -65,12 +66,11 @@ class Sentences:
 def sentences_of(loaded: LoadedModel, edit: EditRecord, templates: Sequence[str]) -> Sentences:
     """The sentences of an edit in contexts, each template with one ``{}`` for the prompt."""
     tokenizer = loaded.tokenizer
-    # All templates end alike: behind the place for the prompt stands the frame, or nothing.
-    targets = target_ids(tokenizer, edit.target_new, after=templates[0].format(edit.prompt))
+    targets = target_ids(tokenizer, edit.target_new, after=templates[0].format(edit.prompt))  # all are framed, or none
     found = Sentences([], [], [], targets)
     for template in templates:
         text = template.format(edit.prompt)
-        ids = list(tokenizer(text)["input_ids"])
+        ids = prompt_ids(tokenizer, text)
         found.first.append(len(ids) - 1)
         found.lookup.append(subject_end(tokenizer, text, edit.subject, prompt=edit.prompt))
         found.rows.append([*ids, *targets[:-1]])

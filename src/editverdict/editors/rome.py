@@ -32,6 +32,7 @@ from editverdict.editors.deltas import installed, layer_delta
 from editverdict.editors.registry import register_editor
 from editverdict.editors.tokens import subject_end
 from editverdict.editors.values import ValueSettings, optimise_values
+from editverdict.generation.protocol import prompt_ids
 from editverdict.models.sources import LoadedModel
 
 
@@ -57,7 +58,7 @@ def subject_keys(loaded: LoadedModel, edit: EditRecord, layer: int, templates: S
     for template in templates:
         text = template.format(edit.prompt)
         end = subject_end(tokenizer, text, edit.subject, prompt=edit.prompt)
-        rows.append(list(tokenizer(text)["input_ids"])[: end + 1])
+        rows.append(prompt_ids(tokenizer, text)[: end + 1])
     lengths = torch.tensor([len(row) for row in rows])
     width = int(lengths.max())
     ids = torch.tensor([[*row, *[int(tokenizer.pad_token_id)] * (width - len(row))] for row in rows])
@@ -114,7 +115,7 @@ class Rome:
         return loaded.spec.layers.edit if chosen is None else chosen
 
     def templates(self, resources: Resources) -> tuple[str, ...]:
-        """Context templates, the bare prompt first."""
+        """Context templates, the one without a context first."""
         return context_templates(self.hyperparameters, resources)
 
     def value_fields(self, loaded: LoadedModel, resources: Resources) -> dict[str, object]:

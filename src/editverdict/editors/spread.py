@@ -34,6 +34,7 @@ from editverdict.editors.deltas import installed, layer_delta
 from editverdict.editors.places import Place, module_output
 from editverdict.editors.tokens import subject_end
 from editverdict.editors.values import ValueSettings, optimise_values
+from editverdict.generation.protocol import prompt_ids
 from editverdict.models.sources import LoadedModel
 
 REACH = 2
@@ -90,7 +91,7 @@ class SubjectReader:
 
     def _tokens(self, text: str, edit: EditRecord) -> list[int]:
         end = subject_end(self._loaded.tokenizer, text, edit.subject, prompt=edit.prompt)
-        return list(self._loaded.tokenizer(text)["input_ids"])[: end + 1]
+        return prompt_ids(self._loaded.tokenizer, text)[: end + 1]
 
     @torch.no_grad()
     def _below(self, ids: Tensor, mask: Tensor) -> Tensor:

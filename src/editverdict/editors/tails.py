@@ -22,6 +22,7 @@ from editverdict.capture.passes import record
 from editverdict.editors.base import EditError
 from editverdict.editors.hypernetwork import Matrix
 from editverdict.editors.losses import force
+from editverdict.generation.protocol import Rendered, prompt_ids
 from editverdict.models.sources import LoadedModel
 
 BATCH = 32
@@ -64,9 +65,11 @@ def question(loaded: LoadedModel, prompt: str, target: str) -> RowTokens:
 def passage(loaded: LoadedModel, text: str, positions: int = 1, max_length: int = 32) -> RowTokens:
     """Tokens of a text without an answer; ``positions`` places, evenly spread from the middle to the end, are read.
 
-    A decoder beside an encoder is read at its start token alone.
+    A decoder beside an encoder is read at its start token alone. A rendered prompt is not cut to ``max_length``: an
+    answer begins at its end, and its beginning is the same for all.
     """
-    ids = tuple(loaded.tokenizer(text)["input_ids"][:max_length])
+    found = prompt_ids(loaded.tokenizer, text)
+    ids = tuple(found if isinstance(text, Rendered) else found[:max_length])
     if not ids:
         raise EditError(f"the text {text!r} has no tokens")
     if loaded.sites.spec.encoder_decoder:

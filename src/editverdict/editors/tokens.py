@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from editverdict.editors.base import EditError
-from editverdict.generation.protocol import continuation_ids
+from editverdict.generation.protocol import Rendered, target_after
 
 
 def subject_end(
@@ -35,7 +35,8 @@ def subject_end(
         The part of ``text`` in which the subject is looked for, if text around it might name it, too: a prompt within a
         chat template ("user", "assistant"). None: the whole text.
     add_special_tokens
-        As in the call that makes the model's input: False for rendered chat prompts, which bring their own.
+        As in the call that makes the model's input: False where the text brings its own. A text that is known to be
+        rendered (`generation.protocol.Rendered`) does so anyway.
     where
         What the text is called in a message.
 
@@ -45,7 +46,7 @@ def subject_end(
         The subject does not occur in the text, or the tokenizer cannot tell what its tokens stand for.
     """
     first, stop = subject_span(text, subject, prompt=prompt, where=where)
-    offsets = _offsets(tokenizer, text, add_special_tokens)
+    offsets = _offsets(tokenizer, text, add_special_tokens and not isinstance(text, Rendered))
     # A tokenizer that composes or drops accents may have no token for an accent that is a character of its own.
     for position in range(stop - 1, first - 1, -1):
         covering = [index for index, (low, high) in enumerate(offsets) if low <= position < high]
@@ -103,8 +104,7 @@ def _is_whole(text: str, start: int, stop: int) -> bool:
 def target_ids(tokenizer: Any, target: str, *, after: str = "") -> list[int]:
     """Token ids of the target with exactly one leading space and no special tokens.
 
-    Behind a text that ends in white space (``after``: a chat template that has opened the assistant's turn) it begins
-    without one, as an answer does there.
+    Behind a prompt that a chat template has rendered (``after``) it begins without one, as an answer does there.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def target_ids(tokenizer: Any, target: str, *, after: str = "") -> list[int]:
     def encode(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    ids = encode(target.strip()) if after[-1:].isspace() else continuation_ids(encode, target)
+    ids = target_after(encode, target, after)
     if not ids:
         raise EditError(f"the target {target!r} has no tokens")
     return ids

@@ -51,15 +51,16 @@ from editverdict.editors.base import (
     the_new_edit,
 )
 from editverdict.editors.contexts import ContextSettings, context_templates
-from editverdict.editors.losses import Forced, force, logits_from, row_losses
+from editverdict.editors.losses import Forced, force, logits_from, padded, row_losses
 from editverdict.editors.registry import register_editor
+from editverdict.editors.tails import passage
 from editverdict.editors.wise_routing import Over, routed, text_activation
 from editverdict.models.sources import LoadedModel
 
 CORPUS_TEXTS = 2000
 """Texts of the corpus from which irrelevant ones are drawn."""
 IRRELEVANT_TOKENS = 32
-"""An irrelevant text is cut to this many tokens."""
+"""An irrelevant text is cut to this many tokens, a rendered prompt is not (`tails.passage`)."""
 
 
 class WiseSettings(ContextSettings):
@@ -271,7 +272,7 @@ class Wise:
         """What a step depends on beside model, corpus and edits: the prompts that stand for irrelevant ones."""
         if not self.hyperparameters.irrelevant_prompts:
             return {}
-        prompts = "\n".join(_tune_prompts(resources))
+        prompts = "\n".join(map(resources.frame.around, _tune_prompts(resources)))
         return {"irrelevant": hashlib.sha256(prompts.encode()).hexdigest()}
 
     def _irrelevant(self, loaded: LoadedModel, layer: int, edit: EditRecord, resources: Resources) -> _Texts:
@@ -282,23 +283,17 @@ class Wise:
             corpus = resources.texts(CORPUS_TEXTS)
             texts += _drawn(corpus, settings.irrelevant_corpus, edit, f"{settings.seed}|corpus|{fact_of(edit)}")
         if settings.irrelevant_prompts:
-            texts += _drawn(
-                _tune_prompts(resources), settings.irrelevant_prompts, edit, f"{settings.seed}|prompts|{fact_of(edit)}"
-            )
+            seed = f"{settings.seed}|prompts|{fact_of(edit)}"
+            prompts = _drawn(_tune_prompts(resources), settings.irrelevant_prompts, edit, seed)
+            texts += map(resources.frame.around, prompts)
         if not texts:
             raise EditError(
                 f"edit '{edit.id}': WISE found no irrelevant texts for its router; raise 'irrelevant_corpus' or "
                 "'irrelevant_prompts', or supply a corpus or a tune split"
             )
-        batch = loaded.tokenizer(
-            texts,
-            padding=True,
-            truncation=True,
-            max_length=IRRELEVANT_TOKENS,
-            padding_side="right",
-            return_tensors="pt",
-        ).to(loaded.device)
-        return _read(loaded, layer, batch["input_ids"], batch["attention_mask"], batch["attention_mask"])
+        rows = [passage(loaded, text, max_length=IRRELEVANT_TOKENS).ids for text in texts]
+        ids, mask = padded(loaded, rows)
+        return _read(loaded, layer, ids, mask, mask)
 
     @contextmanager
     def install(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from editverdict.generation.decode import ByRow
-from editverdict.generation.protocol import Protocol, continuation_ids, encode_texts
+from editverdict.generation.protocol import Protocol, Rendered, encode_texts, target_after
 from editverdict.generation.scoring import Pair, argmax_tokens
 
 
@@ -103,4 +103,4 @@ def target_ids(tokenizer: PreTrainedTokenizerBase, target: str, protocol: Protoc
     def encode(text: str) -> list[int]:
         return encode_texts(tokenizer, [text], add_special_tokens=False)[0]
 
-    return encode(target.strip()) if protocol.spec.prompt_form == "chat" else continuation_ids(encode, target)
+    return target_after(encode, target, Rendered() if protocol.spec.prompt_form == "chat" else "")

@@ -160,7 +160,7 @@ class Protocol:
             chat_template=self.chat_template,
             **options,
         )
-        return str(text)
+        return Rendered(text)
 
     def begins_thinking(self, prompt: str) -> bool:
         """Whether the rendered prompt itself opens the thinking part, so that the model does not."""
@@ -252,6 +252,35 @@ def encode_texts(
         return []
     encoded = tokenizer(list(texts), add_special_tokens=add_special_tokens, padding=False, truncation=False)
     return [list(ids) for ids in encoded["input_ids"]]
+
+
+class Rendered(str):
+    """A prompt as a chat template renders it: it brings its special tokens, and an answer begins right behind it."""
+
+    __slots__ = ()
+
+    def format(self, *args: object, **named: object) -> Rendered:
+        """As of any text; what comes out is as rendered."""
+        return Rendered(super().format(*args, **named))
+
+
+def prompt_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a prompt, with the tokenizer's own special tokens unless a template has brought them."""
+    special = {"add_special_tokens": False} if isinstance(text, Rendered) else {}
+    return list(tokenizer(text, **special)["input_ids"])
+
+
+def target_after(encode: Callable[[str], Sequence[int]], target: str, prompt: str) -> list[int]:
+    """Token ids of a target behind a prompt: after one space, or where an answer begins, behind a rendered one.
+
+    Parameters
+    ----------
+    encode : callable
+        Text -> ids, without special tokens.
+    target, prompt : str
+        Spaces around the target do not count.
+    """
+    return list(encode(target.strip())) if isinstance(prompt, Rendered) else continuation_ids(encode, target)
 
 
 WORD = "a"

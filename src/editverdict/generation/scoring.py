@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from editverdict.generation.decode import ByRow, accepts_logits_to_keep, batches, padded
-from editverdict.generation.protocol import continuation_ids, decoder_start, encode_texts
+from editverdict.generation.protocol import Rendered, decoder_start, encode_texts, target_after
 
 Pair = tuple[str, str]
 """Prompt, target (without leading space)."""
@@ -34,7 +34,8 @@ def target_logprobs(
         A model in eval mode, and its tokenizer. An encoder-decoder reads the prompt with its encoder; the end of the
         sequence after the target is not scored, as it is not for decoder-only models.
     pairs : sequence of (str, str)
-        Prompt and target; the target is tokenised apart from the prompt, as what follows after one space.
+        Prompt and target; the target is tokenised apart from the prompt, as what follows after one space, or directly
+        behind a prompt that a chat template has rendered (`protocol.Rendered`, which brings its special tokens).
     batch_size : int, optional
         Rows per forward pass.
     add_special_tokens : bool, optional
@@ -101,17 +102,28 @@ def encode_pairs(
     for i, (prompt, target) in enumerate(pairs):
         if not target.strip():
             raise ValueError(f"pair {i} (prompt {prompt!r}): the target is empty; expected the text to be scored")
-    prompts = encode_texts(tokenizer, [p for p, _ in pairs], add_special_tokens=add_special_tokens)
-    targets = [_continuation(tokenizer, target) for _, target in pairs]
+    rendered = [isinstance(prompt, Rendered) for prompt, _ in pairs]
+    apart = {
+        bare: iter(
+            encode_texts(
+                tokenizer,
+                [prompt for (prompt, _), other in zip(pairs, rendered, strict=True) if other is not bare],
+                add_special_tokens=add_special_tokens and bare,
+            )
+        )
+        for bare in (True, False)
+    }
+    prompts = [next(apart[not one]) for one in rendered]
+    targets = [_continuation(tokenizer, target, prompt) for prompt, target in pairs]
     for i, ids in enumerate(prompts):
         if not ids:
             raise ValueError(f"pair {i}: the prompt {pairs[i][0]!r} has no tokens; expected some text to condition on")
     return prompts, targets
 
 
-def _continuation(tokenizer: PreTrainedTokenizerBase, target: str) -> list[int]:
-    """Token ids of a target after one space."""
-    return continuation_ids(lambda text: encode_texts(tokenizer, [text], add_special_tokens=False)[0], target)
+def _continuation(tokenizer: PreTrainedTokenizerBase, target: str, prompt: str) -> list[int]:
+    """Token ids of a target behind its prompt."""
+    return target_after(lambda text: encode_texts(tokenizer, [text], add_special_tokens=False)[0], target, prompt)
 
 
 def _batch_logprobs(model: PreTrainedModel, prompts: list[list[int]], targets: list[list[int]]) -> list[torch.Tensor]:

@@ -16,6 +16,8 @@ FORMS_KEY = "forms"
 """Key of ``Row.descriptive`` that holds ``edited`` and ``asked``, of rows that ask edited models."""
 BARE, CHAT, TEXT = "bare prompt", "chat template", "text"
 """Forms: the prompt as it is; in the model's chat template; kept as a text that is put before the question."""
+THOUGHTS = "chat template where its thoughts begin"
+"""The template of a reasoning model: the target is edited in as what it says first, which is no answer yet."""
 
 
 def forms(edited: str, asked: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ from editverdict.generation.in_context import IN_CONTEXT_VERSION, answer_with_co
 from editverdict.generation.protocol import Protocol
 from editverdict.generation.scoring import target_logprobs, targets_are_argmax
 from editverdict.pipeline.edits import answering_fields, editor_of, resources, state_key
+from editverdict.pipeline.frames import frame_of
 from editverdict.pipeline.judging import judge_of, judged
 from editverdict.pipeline.trial import Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
@@ -103,7 +104,16 @@ def _recipe(trial: Trial, model_id: str, group: Sequence[Asked]) -> Recipe:
         model=trial.model(model_id).identity.fields(),
         protocol=trial.protocol(model_id).id,
         members=[fields_of(trial, model_id, asked) for asked in group],
+        **_form(trial, model_id, group),
     )
+
+
+def _form(trial: Trial, model_id: str, group: Sequence[Asked]) -> dict[str, Any]:
+    """What stands around prompts whose objects are scored by probability; of free answers the protocol says it."""
+    frame = frame_of(trial, model_id)
+    # Named only where there is one, so that the keys of scores of bare prompts are what they were.
+    scored = frame and any(asked.probabilities or asked.success for asked in group)
+    return {"scored_in": [frame.before, frame.after]} if scored else {}
 
 
 def _shares(one: Asked, other: Asked) -> bool:
@@ -202,13 +212,13 @@ def _probabilities(
     trial: Trial, model_id: str, group: Sequence[Asked], prompts: list[list[str]], by_row: RowStates | None
 ) -> list[list[dict[str, Any]]]:
     """Per member: log P of the new and the old object after the prompts that the model was given."""
-    loaded = trial.model(model_id)
+    loaded, around = trial.model(model_id), frame_of(trial, model_id).around
     comparisons = [_comparisons(asked) for asked in group]
     pairs: list[tuple[str, str]] = []
     owners: list[int] = []
     for number, (asked, own) in enumerate(zip(group, prompts, strict=True)):
         given = {q.prompt: prompt for q, prompt in zip(questions_asked(asked), own, strict=True)}
-        found = [(given.get(prompt, prompt), target) for prompt, target in pairs_of(comparisons[number])]
+        found = [(around(given.get(prompt, prompt)), target) for prompt, target in pairs_of(comparisons[number])]
         pairs += found
         owners += [number] * len(found)
     scores: list[float] = (
@@ -222,13 +232,13 @@ def _successes(
     trial: Trial, model_id: str, group: Sequence[Asked], answering: Sequence[Answering], by_row: RowStates | None
 ) -> list[list[bool]]:
     """Per member and record: whether teacher forcing finds every token of the new object most probable."""
-    loaded = trial.model(model_id)
+    loaded, around = trial.model(model_id), frame_of(trial, model_id).around
     pairs: list[tuple[str, str]] = []
     owners: list[int] = []
     for number, (asked, way) in enumerate(zip(group, answering, strict=True)):
-        bare = way.prompts([record.prompt for record in asked.asked])
-        pairs += list(zip(bare, (record.target_new for record in asked.asked), strict=True))
-        owners += [number] * len(bare)
+        own = [around(prompt) for prompt in way.prompts([record.prompt for record in asked.asked])]
+        pairs += list(zip(own, (record.target_new for record in asked.asked), strict=True))
+        owners += [number] * len(own)
     found = iter(targets_are_argmax(loaded.model, loaded.tokenizer, pairs, owners=owners, by_row=by_row))
     return [[next(found) for _ in asked.asked] for asked in group]
 

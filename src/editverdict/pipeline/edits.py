@@ -274,7 +274,6 @@ def resources(trial: Trial, model_id: str, before: str | None = None, lockstep: 
     lockstep
         The edits of other chains that the values of this one are optimised with.
     """
-    frame = frame_of(trial, model_id)
 
     def values(
         fields: Mapping[str, Any],
@@ -308,14 +307,12 @@ def resources(trial: Trial, model_id: str, before: str | None = None, lockstep: 
         encoder=lambda: trial.encoder,
         covariances=lambda layers: covariances.covariances(trial, model_id, layers),
         trained=lambda fields, make: _trained(trial, model_id, fields, make),
-        train_edits=lambda: [
-            frame.record(r) for name in trial.profile.datasets for r in trial.records(name) if r.split == "tune"
-        ],
+        train_edits=lambda: [r for name in trial.profile.datasets for r in trial.records(name) if r.split == "tune"],
         texts=lambda count: trial.corpus[:count],
         corpus_key=trial.corpus_key(model_id),
         editor=lambda method_id: editor_of(trial, method_id, model_id),
         report=trial.report,
-        frame=frame,
+        frame=frame_of(trial, model_id),
     )
 
 

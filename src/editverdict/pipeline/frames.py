@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
 
 from editverdict.editors.base import Frame
 from editverdict.generation.protocol import Protocol
 from editverdict.pipeline.trial import Trial
 
-PLACE = "editverdict"
+PLACE = "The seas of Editverdict are"
 """Stands for a prompt while what a template puts around it is found."""
+PROBES = ("The capital of France is", "{What} is <it>?")
+"""Texts that have to come out of frame and template alike."""
 
 
 def frame_of(trial: Trial, model_id: str) -> Frame:
-    """What stands around the prompts that a trial edits in a model: what is put around questions, or nothing.
-
-    A tokenizer that begins every text with a token of its own adds it to the edit, too, so the template's is left out.
-    """
+    """What stands around the prompts that a trial edits in a model: what is put around questions, or nothing."""
     if trial.profile.edit_form == "bare":
         return Frame()
     memo = ("frame", model_id)
     if memo not in trial._memo:
-        trial._memo[memo] = _frame(trial.protocol(model_id), trial.model(model_id).tokenizer)
+        trial._memo[memo] = frame_from(trial.protocol(model_id))
     found: Frame = trial._memo[memo]
     return found
 
 
-def _frame(protocol: Protocol, tokenizer: Any) -> Frame:
-    before, place, after = protocol.render(PLACE).partition(PLACE)
-    if not place:
-        raise ValueError(f"protocol '{protocol.spec.id}': its chat template does not hold the user's text as it is")
-    begin = tokenizer.bos_token
-    if begin and before.startswith(begin) and list(tokenizer("")["input_ids"])[:1] == [tokenizer.bos_token_id]:
-        before = before.removeprefix(begin)
-    return Frame(before, after)
+def frame_from(protocol: Protocol) -> Frame:
+    """The template of a protocol as what stands before and after the user's text; nothing in completion form.
+
+    Raises
+    ------
+    ValueError
+        The template changes the text, or holds it more than once.
+    """
+    before, _, after = protocol.render(PLACE).partition(PLACE)
+    frame = Frame(before, after)
+    if any(frame.around(text) != protocol.render(text) for text in (PLACE, *PROBES)):
+        raise ValueError(
+            f"protocol '{protocol.spec.id}': its chat template does not hold the user's text once and as it is, so "
+            "edits cannot stand in it; take a profile with edit_form: bare"
+        )
+    return frame
+
+
+def in_bare_form(trial: Trial) -> Trial:
+    """The same trial with edits on bare prompts, for comparisons with editors that know no other form."""
+    if trial.profile.edit_form == "bare":
+        return trial
+    made = dataclasses.replace(trial, profile=trial.profile.model_copy(update={"edit_form": "bare"}), _memo={})
+    made.__dict__.update({name: value for name, value in trial.__dict__.items() if name not in made.__dict__})
+    return made

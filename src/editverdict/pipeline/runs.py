@@ -181,6 +181,7 @@ def manifest(trial: Trial, folder: Path, seconds: float | None, rows: Sequence[R
         "datasets": list(trial.profile.datasets),
         "data": {name: _data_read(trial, name) for name in trial.profile.datasets},
         "chains_from": trial.profile.chains_from,
+        "edit_form": trial.profile.edit_form,
         "facts_of_events": trial.profile.triples or RULE,
         "corpus": trial.profile.corpus,
         "judge": trial.profile.judge,

@@ -27,9 +27,10 @@ COSTS = (
 )
 
 LEGEND = (
-    "- **own success**: the method's own protocol, the most probable tokens of the bare prompt are the new object's "
-    "(teacher-forced argmax), with Wilson's 95% interval. Everything else is asked of generated answers "
-    "(docs/decisions.md); of a chain after its last edit, on all its edits.",
+    "- **own success**: the method's own protocol, the most probable tokens of the prompt, bare (in the template where "
+    "the profile has `edit_form: question`), are the new object's (teacher-forced argmax), with Wilson's "
+    "95% interval. Everything else is asked of generated answers (docs/decisions.md); of a chain after its "
+    "last edit, on all its edits.",
     "- **efficacy, paraphrase, specificity**: the new object is more probable than the old one (for specificity: less) "
     "after the prompt, its rephrases, and prompts of other facts.",
     "- **CPU s/edit**: without what is made once for all edits (**once**: covariances, null spaces, networks; booked "

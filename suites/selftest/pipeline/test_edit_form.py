@@ -6,18 +6,20 @@ import dataclasses
 from typing import Any
 
 import pytest
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from editverdict.generation.protocol import Protocol
+from editverdict.generation.protocol import Protocol, prompt_ids
 from editverdict.inference.forms import FORMS_KEY, apart
-from editverdict.pipeline import frames
+from editverdict.pipeline import answers, frames
+from editverdict.pipeline.answers import Asked, ask
 from editverdict.pipeline.edits import resources, singles, step_recipe
 from editverdict.pipeline.forms import forms_of
 from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.setup import Options, load_library, make_trial
 from editverdict.pipeline.trial import Trial
-from editverdict.schema.protocols import AnswerProtocol
+from editverdict.schema.protocols import AnswerProtocol, Thinking
 from suites.selftest.pipeline.sessions import ROOT
 
 MODEL, DATA = "rehearsal-llama", "worldfacts"
@@ -48,10 +50,8 @@ def test_the_frame_is_the_template_of_the_question(of_form: Any) -> None:
     assert (frame.before, frame.after) == ("<|s|>", "<|e|>me:\n")
     for record in asked.records(DATA)[:20]:
         ids = asked.protocol(MODEL).encode([record.prompt])[0]
-        assert list(tokenizer(frame.around(record.prompt))["input_ids"]) == ids
-    tuned = [record for record in asked.records(DATA) if record.split == "tune"]
-    framed = resources(asked, MODEL).train_edits()
-    assert [one.prompt for one in framed] == [frame.around(one.prompt) for one in tuned]
+        assert prompt_ids(tokenizer, frame.around(record.prompt)) == ids
+    assert resources(asked, MODEL).frame == frame and not resources(of_form("bare"), MODEL).frame
 
 
 def test_nothing_stands_around_bare_edits_and_completions(of_form: Any) -> None:
@@ -89,9 +89,49 @@ def test_rows_say_in_which_form_was_edited(of_form: Any, trial: Trial) -> None:
     assert forms_of(of_form("question", "completion"), case) == {"edited": "bare prompt", "asked": "bare prompt"}
 
 
+def test_objects_are_scored_in_the_form(of_form: Any) -> None:
+    """By probability and by forcing, as free answers are asked: the rendered prompt, the object right behind it."""
+    bare, within = of_form("bare"), of_form("question")
+    records = bare.records(DATA)[:2]
+    asked = [Asked((), records, probabilities=True, success=True)]
+    recipes = [answers._recipe(trial, MODEL, asked).key for trial in (bare, within)]
+    assert recipes[0] != recipes[1]
+    free = [answers._recipe(trial, MODEL, [Asked((), records)]).key for trial in (bare, within)]
+    assert free[0] == free[1]
+    loaded, protocol = within.model(MODEL), within.protocol(MODEL)
+    (found,) = ask(within, MODEL, asked)
+    one = next(row for row in found.probability if row["part"] == "efficacy")
+    prompt = protocol.encode([records[0].prompt])[0]
+    target = loaded.tokenizer(records[0].target_new, add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        logits = loaded.model(torch.tensor([[*prompt, *target]])).logits[0, len(prompt) - 1 : -1].double()
+    own = float(logits.log_softmax(-1)[range(len(target)), target].sum())
+    assert any(abs(value - own) < 1e-4 for value in one.values() if isinstance(value, float)), (own, one)
+    assert found.success[0] == (logits.argmax(-1).tolist() == target)
+
+
+def test_editors_of_another_tool_are_compared_on_bare_prompts(of_form: Any) -> None:
+    within = of_form("question")
+    corpus, bare = within.corpus, frames.in_bare_form(within)
+    assert frames.frame_of(within, MODEL) and not frames.frame_of(bare, MODEL)
+    assert frames.in_bare_form(bare) is bare and bare.corpus is corpus and bare.model(MODEL) is within.model(MODEL)
+
+
+def test_thoughts_are_no_answers_and_rows_say_so(of_form: Any, trial: Trial) -> None:
+    """The template of a reasoning model opens its thoughts: what is edited in is the first of them."""
+    within = of_form("question")
+    spec = within.profile.protocol.model_copy(update={"thinking": Thinking(open="<think>", close="</think>")})
+    thinks = dataclasses.replace(
+        within, profile=within.profile.model_copy(update={"protocols": {MODEL: spec}}), _memo={}
+    )
+    case = Case(trial.library.claims["rq1-far-from-perfect"], MODEL, "ROME", DATA)
+    said = apart({FORMS_KEY: forms_of(thinks, case)})
+    assert said == "edited on the chat template where its thoughts begin, asked in the chat template"
+
+
 def tokenizer_that_begins_texts(template: str) -> PreTrainedTokenizerFast:
     """Words as tokens, and a first token of its own before every text, as Llama's tokenizers have it."""
-    words = ["<unk>", "<bos>", "the", "user", ":", "assistant", "sea", "\n"]
+    words = ["<unk>", "<bos>", "the", "user", ":", "assistant", "sea"]
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
     core.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
@@ -100,23 +140,33 @@ def tokenizer_that_begins_texts(template: str) -> PreTrainedTokenizerFast:
     return made
 
 
+def protocol_with(template: str) -> Protocol:
+    spec = AnswerProtocol(id="some-4", prompt_form="chat", max_new_tokens=4, stop=())
+    return Protocol.build(spec, tokenizer_that_begins_texts(template))
+
+
+@pytest.mark.parametrize("begin", ["<bos>", ""])
+def test_special_tokens_are_the_templates(begin: str) -> None:
+    """Once where the template has one, and not at all where it has none, whatever the tokenizer adds to bare texts."""
+    protocol = protocol_with(f"{begin}user : {{{{ messages[0]['content'] }}}} assistant :")
+    frame = frames.frame_from(protocol)
+    ids = prompt_ids(protocol.tokenizer, frame.around("the sea"))
+    assert ids == protocol.encode(["the sea"])[0] and ids.count(1) == len(begin) // len("<bos>")
+    assert prompt_ids(protocol.tokenizer, "the sea")[0] == 1
+
+
 @pytest.mark.parametrize(
-    "template", ["<bos>user : {{ messages[0]['content'] }} assistant :", "user {{ messages[0]['content'] }} :"]
+    "template",
+    [
+        "user {{ messages[0]['content'] | upper }} :",
+        "user {{ messages[0]['content'] }} {{ messages[0]['content'] }} :",
+        "user {{ messages[0]['content'] | replace('{', '(') }} :",
+        "user :",
+    ],
 )
-def test_a_text_begins_once(template: str) -> None:
-    tokenizer = tokenizer_that_begins_texts(template)
-    spec = AnswerProtocol(id="some-4", prompt_form="chat", max_new_tokens=4, stop=())
-    frame = frames._frame(Protocol.build(spec, tokenizer), tokenizer)
-    ids = tokenizer(frame.around("the sea"))["input_ids"]
-    assert ids.count(1) == 1 and ids[0] == 1 and not frame.before.startswith("<bos>")
-    assert ids[1:] == [token for token in Protocol.build(spec, tokenizer).encode(["the sea"])[0] if token != 1]
-
-
-def test_a_template_that_changes_the_text_is_refused() -> None:
-    tokenizer = tokenizer_that_begins_texts("user {{ messages[0]['content'] | upper }} :")
-    spec = AnswerProtocol(id="some-4", prompt_form="chat", max_new_tokens=4, stop=())
-    with pytest.raises(ValueError, match="does not hold the user's text"):
-        frames._frame(Protocol.build(spec, tokenizer), tokenizer)
+def test_a_template_that_changes_the_text_is_refused(template: str) -> None:
+    with pytest.raises(ValueError, match="does not hold the user's text once and as it is"):
+        frames.frame_from(protocol_with(template))
 
 
 def test_profiles_in_chat_form_edit_in_it() -> None:

@@ -246,6 +246,8 @@ def test_timed_claims_are_one_unit_before_the_methods() -> None:
     ids += [f"{timed}::test_latency[m-ROME]", f"{timed}::test_latency[m-SCR]", "suites/hypotheses/test_a.py::test[m]"]
     assert scheduler.ordered_units(ids, {}) == [[8], [6, 7], [0, 1, 2], [3, 4, 5]]
     assert scheduler.ordered_units(ids, {ids[0]: 900.0})[:2] == [[8], [6, 7]]
+    two = [f"{timed}::test_{name}[{m}-ROME]" for name in ("latency", "memory") for m in ("m", "n")]
+    assert scheduler.ordered_units(two, {}) == [[0, 2, 1, 3]]  # model by model
     claims = SpecLibrary.load(ROOT / "specs").claims.values()
     here = (ROOT / timed).read_text()
     assert all(f'claim("{claim.id}")' in here for claim in claims if claim.timed)

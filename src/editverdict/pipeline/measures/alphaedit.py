@@ -9,6 +9,7 @@ from editverdict.inference.intervals import Estimate, t_interval
 from editverdict.inference.smallest import smallest_mean
 from editverdict.pipeline.answers import Answered
 from editverdict.pipeline.edits import editor_of
+from editverdict.pipeline.frames import in_bare_form
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.answering import begin, headroom, primary_and_controls
 from editverdict.pipeline.measures.asked_alike import unlike
@@ -128,8 +129,11 @@ def kept_unlike_other_models(trial: Trial, case: Case) -> Measurement:
 
 @measure("other_implementation")
 def other_implementation(trial: Trial, case: Case) -> Measurement:
-    """Reliability after the chain by EasyEdit's AlphaEdit minus by ours, same L2 and facts, per chain."""
-    method = method_of(case)
+    """Reliability after the chain by EasyEdit's AlphaEdit minus by ours, same L2 and facts, per chain.
+
+    On the bare prompt whatever form the profile edits in, since EasyEdit's editors know no other.
+    """
+    trial, method = in_bare_form(trial), method_of(case)
     if OUTSIDE not in trial.library.methods:
         raise NotHere(f"needs the method '{OUTSIDE}' in specs/methods")
     editor_of(trial, OUTSIDE, case.model)  # says what is needed before anything is measured
