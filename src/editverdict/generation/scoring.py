@@ -121,7 +121,7 @@ def encode_pairs(
     return prompts, targets
 
 
-def _continuation(tokenizer: PreTrainedTokenizerBase, target: str, prompt: str) -> list[int]:
+def _continuation(tokenizer: PreTrainedTokenizerBase, target: str, prompt: str = "") -> list[int]:
     """Token ids of a target behind its prompt."""
     return target_after(lambda text: encode_texts(tokenizer, [text], add_special_tokens=False)[0], target, prompt)
 

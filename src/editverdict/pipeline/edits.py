@@ -23,11 +23,12 @@ from editverdict.editors.base import (
     Step,
     Trains,
 )
+from editverdict.editors.controls import NoOp, Placebo
 from editverdict.editors.easyedit import EasyEdit
 from editverdict.editors.registry import make_editor
 from editverdict.pipeline import base, covariances
 from editverdict.pipeline.cost import VALUE_COST, Cost, costing
-from editverdict.pipeline.frames import frame_of
+from editverdict.pipeline.frames import check_form, frame_of, watched
 from editverdict.pipeline.trial import GROUP, Trial
 from editverdict.store import Artifact, Clock, Draft, Job, Recipe
 
@@ -350,7 +351,10 @@ def _job(
         lockstep = _lockstep(trial, model_id, method_id, records) if batch == 1 else None
         loaded, given = trial.model(model_id), resources(trial, model_id, key, lockstep)
         with costing() as cost:
-            made = editor.edit(loaded, before, records, _costed(given, cost))
+            own = watched(_costed(given, cost))
+            made = editor.edit(loaded, before, records, own)
+        if not isinstance(editor, KeepsTexts | NoOp | Placebo):  # which read no prompts
+            check_form(method_id, own.frame)
         _save(dataclasses.replace(made, edits=last, info={**made.info, "cost": cost.fields()}), draft)
 
     return Job(step_recipe(trial, model_id, method_id, records, batch), produce)

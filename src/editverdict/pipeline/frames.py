@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass, field
 
-from editverdict.editors.base import Frame
+from editverdict.editors.base import CannotEdit, Frame, Resources
 from editverdict.generation.protocol import Protocol
 from editverdict.pipeline.trial import Trial
 
@@ -12,6 +13,43 @@ PLACE = "The seas of Editverdict are"
 """Stands for a prompt while what a template puts around it is found."""
 PROBES = ("The capital of France is", "{What} is <it>?")
 """Texts that have to come out of frame and template alike."""
+
+
+@dataclass(frozen=True)
+class WatchedFrame(Frame):
+    """A frame that knows whether it was asked for: a method that does not ask edits the bare prompt."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def around(self, text: str) -> str:
+        """As of any frame."""
+        self.asked.append(text)
+        return super().around(text)
+
+    def template(self, context: str) -> str:
+        """As of any frame."""
+        self.asked.append(context)
+        return super().template(context)
+
+
+def watched(given: Resources) -> Resources:
+    """The same resources, with a frame that notes whether it is asked for."""
+    return dataclasses.replace(given, frame=WatchedFrame(given.frame.before, given.frame.after))
+
+
+def check_form(method_id: str, frame: Frame) -> None:
+    """Refuse an edit that was made without the frame that there is.
+
+    Raises
+    ------
+    CannotEdit
+        The method edits the bare prompt, and rows would say otherwise.
+    """
+    if frame and isinstance(frame, WatchedFrame) and not frame.asked:
+        raise CannotEdit(
+            f"{method_id} edits the bare prompt (it does not ask for resources.frame, docs/new-method.md), and this "
+            "profile edits in the form of the question; take one with edit_form: bare"
+        )
 
 
 def frame_of(trial: Trial, model_id: str) -> Frame:

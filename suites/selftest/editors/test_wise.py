@@ -11,6 +11,7 @@ from torch import Tensor
 
 from editverdict.data.records import EditRecord, Probe
 from editverdict.editors import EditError, Resources, Step
+from editverdict.editors.tails import passage
 from editverdict.editors.wise import (
     WiseSettings,
     margin_loss,
@@ -189,23 +190,21 @@ def test_a_chain_resumes_from_the_file_bit_by_bit(
 def test_irrelevant_texts_do_not_name_the_subject(
     tiny: LoadedModel, resources: Callable[..., Resources], edits: list[EditRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[list[str]] = []
+    seen: list[str] = []
     probe = Probe(prompt="The river has", answers=("x",), kind="k")
     tune = [
         edits[1].model_copy(update={"prompt": text, "locality": (probe,)})
         for text in ("France has", "The sea has", "The sea has")
     ]
     given = resources(texts=lambda _count: ["A town in France.", "A river.", " "], train_edits=lambda: tune)
-    plain = type(tiny.tokenizer).__call__
 
-    def spy(self: Any, text: Any, *args: Any, **options: Any) -> Any:
-        if options.get("truncation"):
-            seen.append(list(text))
-        return plain(self, text, *args, **options)
+    def spy(loaded: LoadedModel, text: str, **options: Any) -> Any:
+        seen.append(text)
+        return passage(loaded, text, **options)
 
-    monkeypatch.setattr(type(tiny.tokenizer), "__call__", spy)
+    monkeypatch.setattr("editverdict.editors.wise.passage", spy)
     wise(steps=1, irrelevant_corpus=3, irrelevant_prompts=3).edit(tiny, (), edits[:1], given)
-    assert seen == [["A river.", "The sea has"]]
+    assert seen == ["A river.", "The sea has"]
     # What is drawn from is part of a step's recipe.
     fields = [
         wise(irrelevant_prompts=count).training_fields(tiny, resources(train_edits=lambda use=use: use))

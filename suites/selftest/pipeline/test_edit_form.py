@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from editverdict.editors.base import CannotEdit
 from editverdict.generation.protocol import Protocol, prompt_ids
 from editverdict.inference.forms import FORMS_KEY, apart
 from editverdict.pipeline import answers, frames
@@ -179,3 +180,14 @@ def test_profiles_in_chat_form_edit_in_it() -> None:
         and any(one.prompt_form == "chat" for one in (profile.protocol, *profile.protocols.values()))
     }
     assert apart_on_purpose == {"records-100-bare"}
+
+
+def test_a_method_that_ignores_the_form_is_refused(of_form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows would say that it edited in the template."""
+    records = of_form("bare").records(DATA)[:1]
+    monkeypatch.setattr("editverdict.editors.rome.context_templates", lambda _settings, _given: ("{}",))
+    assert singles(of_form("bare"), MODEL, "ROME", records)
+    with pytest.raises(CannotEdit, match=r"ROME edits the bare prompt .*edit_form: bare"):
+        singles(of_form("question"), MODEL, "ROME", [records[0].model_copy(update={"target_new": "Goa"})])
+    for method in ("no-op", "SCR"):  # which read no prompts
+        assert singles(of_form("question"), MODEL, method, records)
