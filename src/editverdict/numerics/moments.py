@@ -80,10 +80,9 @@ class Moments:
         b = x.shape[0]
         # The term between the old mean and the batch's rides along as one more row: one matrix product for both.
         rows = torch.empty(b + 1, self.d, dtype=torch.float64, device=x.device)
-        body = rows[:b].copy_(x)
         if self.n == 0:
-            self._shift = body.mean(dim=0)
-        body -= self._shift
+            self._shift = x.mean(dim=0, dtype=torch.float64)
+        body = torch.sub(x, self._shift, out=rows[:b])  # converts on its way, one pass in place of two
         mean = body.mean(dim=0)
         body -= mean
         delta = mean - self._offset
