@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from editverdict.schema.library import SpecLibrary
-from plugins import scheduler
+from plugins import scheduler, units
 
 ROOT = Path(scheduler.__file__).parents[1]
 
@@ -130,7 +130,7 @@ def test_each_subject_is_set_up_once(project: Path, workers: str) -> None:
     assert len({worker for worker, _ in result.runs}) == int(workers)  # and the work was spread
     homes = defaultdict(set)
     for worker, nodeid in result.runs:
-        homes[scheduler.group_of(nodeid)].add(worker)
+        homes[units.group_of(nodeid)].add(worker)
     assert set(homes) == set(SUBJECTS) and all(len(workers_of) == 1 for workers_of in homes.values())
 
 
@@ -234,9 +234,9 @@ def test_longest_first_by_recorded_durations(project: Path) -> None:
 def test_units_are_ordered_by_length() -> None:
     ids = [f"suites/hypotheses/test_a.py::test_{i}[{s}]" for s in "xyz" for i in range(2)]
     ids += ["suites/benchmark/test_b.py::test_0[y]", "suites/hypotheses/test_c.py::test_plain"]
-    assert scheduler.ordered_units(ids, {}) == [[2, 3, 6], [0, 1], [4, 5], [7]]
+    assert units.ordered_units(ids, {}) == [[2, 3, 6], [0, 1], [4, 5], [7]]
     # 9 s for z; the mean of the known (5 s) for each of x's and y's other tests
-    assert scheduler.ordered_units(ids, {ids[4]: 9.0, ids[2]: 1.0}) == [[4, 5], [2, 3, 6], [0, 1], [7]]
+    assert units.ordered_units(ids, {ids[4]: 9.0, ids[2]: 1.0}) == [[4, 5], [2, 3, 6], [0, 1], [7]]
 
 
 def test_timed_claims_are_one_unit_before_the_methods() -> None:
@@ -244,10 +244,10 @@ def test_timed_claims_are_one_unit_before_the_methods() -> None:
     timed = "suites/benchmark/test_efficiency.py"
     ids = [f"suites/hypotheses/test_a.py::test_{i}[m-{s}]" for s in ("ROME", "SCR") for i in range(3)]
     ids += [f"{timed}::test_latency[m-ROME]", f"{timed}::test_latency[m-SCR]", "suites/hypotheses/test_a.py::test[m]"]
-    assert scheduler.ordered_units(ids, {}) == [[8], [6, 7], [0, 1, 2], [3, 4, 5]]
-    assert scheduler.ordered_units(ids, {ids[0]: 900.0})[:2] == [[8], [6, 7]]
+    assert units.ordered_units(ids, {}) == [[8], [6, 7], [0, 1, 2], [3, 4, 5]]
+    assert units.ordered_units(ids, {ids[0]: 900.0})[:2] == [[8], [6, 7]]
     two = [f"{timed}::test_{name}[{m}-ROME]" for name in ("latency", "memory") for m in ("m", "n")]
-    assert scheduler.ordered_units(two, {}) == [[0, 2, 1, 3]]  # model by model
+    assert units.ordered_units(two, {}) == [[0, 2, 1, 3]]  # model by model
     claims = SpecLibrary.load(ROOT / "specs").claims.values()
     here = (ROOT / timed).read_text()
     assert all(f'claim("{claim.id}")' in here for claim in claims if claim.timed)
@@ -256,9 +256,9 @@ def test_timed_claims_are_one_unit_before_the_methods() -> None:
 def test_rules_over_tables_come_last_one_by_one() -> None:
     rules = [f"suites/consistency/test_t.py::test[rule-table-{i:02d}]" for i in range(3)]
     ids = [rules[0], "suites/hypotheses/test_a.py::test[m-ROME]", *rules[1:], "suites/hypotheses/test_a.py::test[m]"]
-    assert scheduler.ordered_units(ids, {}) == [[4], [1], [0], [2], [3]]
+    assert units.ordered_units(ids, {}) == [[4], [1], [0], [2], [3]]
     # whatever they took, and however long a case without a record may be
-    assert scheduler.ordered_units(ids, {ids[1]: 600.0, rules[2]: 900.0})[-3:] == [[0], [2], [3]]
+    assert units.ordered_units(ids, {ids[1]: 600.0, rules[2]: 900.0})[-3:] == [[0], [2], [3]]
 
 
 def test_rules_and_cases_share_a_session(project: Path) -> None:
@@ -274,10 +274,10 @@ def test_rules_and_cases_share_a_session(project: Path) -> None:
     )
     result = run(project, "-n", "2")
     assert result.code == 0 and len(result.outcomes) == len(result.runs) == 50, result.output
-    spread = Counter(worker for worker, nodeid in result.runs if scheduler.is_rule(nodeid))
+    spread = Counter(worker for worker, nodeid in result.runs if units.is_rule(nodeid))
     assert spread.total() == 30  # on one worker or both: whoever is done with the cases takes them
     for name in spread:  # on every worker all cases come before all rules
-        own = [scheduler.is_rule(nodeid) for worker, nodeid in result.runs if worker == name]
+        own = [units.is_rule(nodeid) for worker, nodeid in result.runs if worker == name]
         assert own == sorted(own)
 
 
@@ -296,7 +296,7 @@ def test_rules_and_cases_share_a_session(project: Path) -> None:
     ],
 )
 def test_groups(nodeid: str, group: str) -> None:
-    assert scheduler.group_of(nodeid) == group
+    assert units.group_of(nodeid) == group
 
 
 @pytest.mark.parametrize(
