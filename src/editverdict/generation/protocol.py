@@ -160,7 +160,7 @@ class Protocol:
             chat_template=self.chat_template,
             **options,
         )
-        return Rendered(text)
+        return str(text)
 
     def begins_thinking(self, prompt: str) -> bool:
         """Whether the rendered prompt itself opens the thinking part, so that the model does not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -102,18 +103,9 @@ def encode_pairs(
     for i, (prompt, target) in enumerate(pairs):
         if not target.strip():
             raise ValueError(f"pair {i} (prompt {prompt!r}): the target is empty; expected the text to be scored")
-    rendered = [isinstance(prompt, Rendered) for prompt, _ in pairs]
-    apart = {
-        bare: iter(
-            encode_texts(
-                tokenizer,
-                [prompt for (prompt, _), other in zip(pairs, rendered, strict=True) if other is not bare],
-                add_special_tokens=add_special_tokens and bare,
-            )
-        )
-        for bare in (True, False)
-    }
-    prompts = [next(apart[not one]) for one in rendered]
+    prompts: list[list[int]] = []
+    for rendered, own in groupby((prompt for prompt, _ in pairs), lambda prompt: isinstance(prompt, Rendered)):
+        prompts += encode_texts(tokenizer, list(own), add_special_tokens=add_special_tokens and not rendered)
     targets = [_continuation(tokenizer, target, prompt) for prompt, target in pairs]
     for i, ids in enumerate(prompts):
         if not ids:

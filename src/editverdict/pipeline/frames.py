@@ -68,13 +68,13 @@ def frame_from(protocol: Protocol) -> Frame:
 
     Raises
     ------
-    ValueError
+    CannotEdit
         The template changes the text, or holds it more than once.
     """
     before, _, after = protocol.render(PLACE).partition(PLACE)
     frame = Frame(before, after)
     if any(frame.around(text) != protocol.render(text) for text in (PLACE, *PROBES)):
-        raise ValueError(
+        raise CannotEdit(
             f"protocol '{protocol.spec.id}': its chat template does not hold the user's text once and as it is, so "
             "edits cannot stand in it; take a profile with edit_form: bare"
         )

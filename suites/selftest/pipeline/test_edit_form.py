@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from editverdict.editors.base import CannotEdit
 from editverdict.generation.protocol import Protocol, prompt_ids
+from editverdict.generation.scoring import encode_pairs
 from editverdict.inference.forms import FORMS_KEY, apart
 from editverdict.pipeline import answers, frames
 from editverdict.pipeline.answers import Asked, ask
@@ -53,6 +54,19 @@ def test_the_frame_is_the_template_of_the_question(of_form: Any) -> None:
         ids = asked.protocol(MODEL).encode([record.prompt])[0]
         assert prompt_ids(tokenizer, frame.around(record.prompt)) == ids
     assert resources(asked, MODEL).frame == frame and not resources(of_form("bare"), MODEL).frame
+
+
+def test_what_other_readers_of_a_rendered_prompt_score_is_what_it_was(of_form: Any) -> None:
+    """A judge that chooses between words renders its prompts, too; only a frame says that a target follows at once."""
+    protocol = of_form("question").protocol(MODEL)
+    prompt = protocol.render("Is it?")
+    ((ids,), (target,)) = encode_pairs(protocol.tokenizer, [(prompt, "yes")], add_special_tokens=False)
+    assert ids == protocol.encode(["Is it?"])[0]
+    assert protocol.tokenizer.decode(target) == " yes"
+    frame = frames.frame_from(protocol)
+    both = encode_pairs(protocol.tokenizer, [("Is it", "yes"), (frame.around("Is it?"), "yes"), ("Is it", "yes")])
+    assert both[0][1] == ids and both[0][0] == both[0][2] != ids
+    assert [protocol.tokenizer.decode(one) for one in both[1]] == [" yes", "yes", " yes"]
 
 
 def test_nothing_stands_around_bare_edits_and_completions(of_form: Any) -> None:
@@ -166,7 +180,7 @@ def test_special_tokens_are_the_templates(begin: str) -> None:
     ],
 )
 def test_a_template_that_changes_the_text_is_refused(template: str) -> None:
-    with pytest.raises(ValueError, match="does not hold the user's text once and as it is"):
+    with pytest.raises(CannotEdit, match="does not hold the user's text once and as it is"):
         frames.frame_from(protocol_with(template))
 
 
