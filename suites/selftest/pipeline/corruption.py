@@ -19,7 +19,7 @@ import torch
 
 from editverdict.capture.passes import full_pass
 from editverdict.inference.rows import Row
-from editverdict.pipeline import base, covariances, paired
+from editverdict.pipeline import base, changes, covariances, paired
 from editverdict.pipeline.cases import judge_case
 from editverdict.pipeline.matrix import matrix
 from editverdict.pipeline.setup import Options, make_trial
@@ -147,6 +147,38 @@ def change_states(monkeypatch: pytest.MonkeyPatch, corrupt: Callable[[torch.Tens
     change_pass(monkeypatch, lambda seen: {place: corrupt(x) if place[0] == "h" else x for place, x in seen.items()})
 
 
+# --------------------------------------------------------------------------- re-ordered samples
+def all_over(m: int) -> torch.Tensor:
+    return torch.randperm(m, generator=torch.Generator().manual_seed(3))
+
+
+def by_one(m: int) -> torch.Tensor:
+    return torch.arange(m).roll(1)
+
+
+def a_tenth(m: int) -> torch.Tensor:
+    order = torch.arange(m)
+    chosen = all_over(m)[: m // 10]
+    order[chosen] = chosen.roll(1)
+    return order
+
+
+def reorder(
+    monkeypatch: pytest.MonkeyPatch, order: Callable[[int], torch.Tensor], *, unedited: torch.Tensor | None = None
+) -> None:
+    """Re-order the rows of passes from the edited layer up; of edited ones only where the unedited weight is given."""
+    honest_pass = changes.tail_pass
+
+    def wrapped(loaded: Any, batches: Any, lower: Any, start: int, layers: Any, **options: Any) -> Any:
+        found = honest_pass(loaded, batches, lower, start, layers, **options)
+        if unedited is not None and torch.equal(loaded.sites.down_proj(start).weight, unedited):
+            return found
+        return {layer: states[order(len(states))] for layer, states in found.items()}
+
+    monkeypatch.setattr(changes, "tail_pass", wrapped)
+
+
+# --------------------------------------------------------------------------- fixtures
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, common: Path) -> Iterator[World]:
     """The toy with a store that all workers have in common."""

@@ -32,10 +32,14 @@ from suites.selftest.pipeline.corruption import (
     SPECTRA,
     TELESCOPING,
     World,
+    a_tenth,
     all_invalid,
+    all_over,
+    by_one,
     change_states,
     failed_checks,
     judged,
+    reorder,
     verdicts,
 )
 
@@ -80,36 +84,6 @@ def test_claims_list_the_checks_of_the_stages_they_stand_on(world: World) -> Non
 
 
 # --------------------------------------------------------------------------- re-ordered samples
-def all_over(m: int) -> torch.Tensor:
-    return torch.randperm(m, generator=torch.Generator().manual_seed(3))
-
-
-def by_one(m: int) -> torch.Tensor:
-    return torch.arange(m).roll(1)
-
-
-def a_tenth(m: int) -> torch.Tensor:
-    order = torch.arange(m)
-    chosen = all_over(m)[: m // 10]
-    order[chosen] = chosen.roll(1)
-    return order
-
-
-def reorder(
-    monkeypatch: pytest.MonkeyPatch, order: Callable[[int], torch.Tensor], *, unedited: torch.Tensor | None = None
-) -> None:
-    """Re-order the rows of passes from the edited layer up; of edited ones only where the unedited weight is given."""
-    honest_pass = changes.tail_pass
-
-    def wrapped(loaded: Any, batches: Any, lower: Any, start: int, layers: Any, **options: Any) -> Any:
-        found = honest_pass(loaded, batches, lower, start, layers, **options)
-        if unedited is not None and torch.equal(loaded.sites.down_proj(start).weight, unedited):
-            return found
-        return {layer: states[order(len(states))] for layer, states in found.items()}
-
-    monkeypatch.setattr(changes, "tail_pass", wrapped)
-
-
 @pytest.mark.parametrize(
     ("order", "claims"),
     [(all_over, (*CHANGES, TELESCOPING)), (by_one, ("smallpert-norm",)), (a_tenth, ("smallpert-norm",))],

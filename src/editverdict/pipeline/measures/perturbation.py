@@ -83,9 +83,9 @@ def common_checks(trial: Trial, case: Case, measured: Sequence[Change]) -> dict[
         f"{count} tokens of {sub.n_texts} texts, d = {width}; wanted {wanted} and more than d",
     )
     bad = [
-        f"state {i}, layer {n}: {detail}"
+        f"state {i}, {where}: {detail}"
         for i, c in enumerate(measured)
-        for n, (ok, detail) in c.checks.items()
+        for where, (ok, detail) in c.checks.items()
         if not ok
     ]
     example = next(iter(measured[0].checks.values()))[1] if measured else "nothing measured"
