@@ -1,4 +1,4 @@
-"""Pairing of a model that an edit has destroyed: shown by running all texts again, never where rows are out of order."""
+"""Pairing of a model that an edit has destroyed: shown by running all texts again, but not where rows are exchanged."""
 
 from __future__ import annotations
 
