@@ -74,6 +74,10 @@ class Trial:
     _datasets: dict[str, LoadedEdits] = field(default_factory=dict)
     _memo: dict[Any, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """In one line: pytest prints the arguments of what fails, and all that is kept here would take it seconds."""
+        return f"Trial(profile={self.profile.id!r}, store={str(self.store.root)!r}, run_dir={str(self.run_dir)!r})"
+
     def model(self, model_id: str) -> LoadedModel:
         """The loaded model; one at a time, because a device holds one base model."""
         self.need_device()
