@@ -41,6 +41,13 @@ def test_random_weights_support_and_refute_nothing(smoke: Session) -> None:
     assert {row.scope for row in smoke.rows} == {"rehearsal"}
 
 
+def test_what_is_printed_of_a_case_that_fails_is_short(smoke: Session) -> None:
+    # pytest prints the fixtures of such a case, one of which has everything that was loaded so far.
+    printed = [line for line in smoke.output.splitlines() if line.startswith("trial = ")]
+    assert printed and all(line.startswith("trial = Trial(profile='smoke'") for line in printed)
+    assert max(map(len, printed)) < 400 and "tensor([" not in smoke.output
+
+
 def test_every_verdict_word_starts_its_reason(smoke: Session) -> None:
     assert [row.reason for row in smoke.rows if not row.reason.startswith(f"{row.verdict.upper()}: ")] == []
 
