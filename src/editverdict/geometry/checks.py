@@ -7,6 +7,7 @@ They look at arrays, counts and hashes only, never at a flag that says what the 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,14 @@ MIN_OWN_ADVANTAGE = 3.0
 """In standard errors. Re-ordered samples lie at 0 or below: the smallest of 32 differences decides."""
 MAX_SWAPPED_SHARE = 0.02
 MIN_SAMPLES = 32
+LIKENESS = "own state ahead of its neighbours"
+"""How the finding of :func:`check_paired` begins where it decided by likeness, and not by shapes, hashes or counts."""
+SAME_CHANGE = 1e-4
+"""Between norms (and, per pooling, vectors of components) of one change over the same tokens in other batches,
+relative; one machine epsilon of the states where that is more. Batches differ by 3e-6 of a state in float32, of which
+norms over many samples keep little."""
+SAME_COMPONENT = 1e-2
+"""The same along each direction by itself, where a change is a millionth of the whole and more."""
 NO_OP_TOLERANCE = 1e-4
 """A repeated pass of one model may differ by rounding; in units of the RMS norm of the centred states."""
 FEATURE_NULL = 1e-4
@@ -178,8 +187,8 @@ def check_paired(
     edit. A partial one fails (b) from about 3% of the samples on as long as the edit is small against the distances
     between states (ratio below about 0.4); with an edit of the size of the states themselves a partial re-ordering is
     not seen, so check the single edit, not only a thirtyfold one. An edit that leaves no correlation in any direction
-    fails (a) too: such states cannot be told from re-ordered ones by arrays, and the case is invalid rather than
-    judged. Samples exchanged among equal states are not seen and do no harm.
+    fails (a) too: such states cannot be told from re-ordered ones by arrays, and other evidence is needed
+    (``pipeline/paired_again.py``). Samples exchanged among equal states are not seen and do no harm.
 
     Parameters
     ----------
@@ -209,12 +218,56 @@ def check_paired(
     found = pairing_statistics(base, edited, probes)
     ok = found.own_advantage >= MIN_OWN_ADVANTAGE and found.swapped_share <= MAX_SWAPPED_SHARE
     detail = (
-        f"own state ahead of its neighbours by {found.own_advantage:.3g} standard errors (at least "
+        f"{LIKENESS} by {found.own_advantage:.3g} standard errors (at least "
         f"{MIN_OWN_ADVANTAGE:g}), "
         f"{found.swapped_share:.1%} of {found.probes} probes have a foreign twin (at most {MAX_SWAPPED_SHARE:.0%}); "
         f"distance to own over foreign {found.distance_ratio:.3g}"
     )
     return CheckOutcome(name, ok, detail)
+
+
+def check_same_change(
+    stored: Mapping[str, float],
+    pooled: Tensor,
+    again: Mapping[str, float],
+    pooled_again: Tensor,
+    epsilon: float,
+    *,
+    name: str = "samples-paired",
+) -> CheckOutcome:
+    """Check that a change is that of states which were paired text by text.
+
+    Parameters
+    ----------
+    stored, again
+        ``n``, ``mean`` and ``std`` of ``|dh|``, as used and from texts run one by one.
+    pooled, pooled_again
+        ``[poolings, d]`` components of the same.
+    epsilon
+        Machine epsilon of the states.
+
+    Notes
+    -----
+    Without likeness, distances to another token's state are longer than those to the own by a few hundredths, so that
+    samples out of order show in norms and components as long as the edited states do not dwarf the unedited ones: then
+    any pairing gives the same numbers, and it does no harm.
+    """
+    limit = max(SAME_CHANGE, epsilon)
+    if int(stored["n"]) != int(again["n"]) or pooled.shape != pooled_again.shape:
+        return CheckOutcome(name, False, f"expected {again['n']:.0f} samples, found {stored['n']:.0f}")
+    tiny = torch.finfo(torch.float64).tiny
+    size = max(abs(again["mean"]), tiny)
+    apart = [abs(stored[one] - again[one]) / size for one in ("mean", "std")]
+    a, b = pooled.to(torch.float64), pooled_again.to(torch.float64)
+    whole = b.norm(dim=1, keepdim=True).clamp_min(tiny)
+    apart += ((a - b).norm(dim=1) / whole[:, 0]).tolist()
+    # Averages of absolute values and of squares; the others are one sample's, or cancel.
+    single = float(((a - b).abs() / torch.maximum(b, 1e-6 * whole))[:2].max())
+    worst = max(one if math.isfinite(one) else math.inf for one in apart)
+    ok = worst <= limit and single <= max(SAME_COMPONENT, epsilon)
+    numbers = f"by {worst:.2g} of their size (at most {limit:.2g}), along one direction by {single:.2g}"
+    said = "are found again, apart" if ok else "are others, apart"
+    return CheckOutcome(name, ok, f"size and components of the change {said} {numbers}")
 
 
 # --------------------------------------------------------------------------- centring and resolution

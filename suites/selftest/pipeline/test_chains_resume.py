@@ -23,7 +23,13 @@ CARRYING = ["MEMIT", "AlphaEdit", "WISE", "GRACE", "MEND", "ROME"]
 """Keys, shards, a codebook, a hypernetwork; and nothing."""
 BATCHED = ["MEMIT", "AlphaEdit", "MEND"]
 VALUE = {"value": {"steps": 8}}
-SHORTER = {"ROME": VALUE, "MEMIT": VALUE, "AlphaEdit": VALUE, "WISE": {"steps": 10, "edits_per_shard": 2}, "GRACE": {"steps": 12}}
+SHORTER = {
+    "ROME": VALUE,
+    "MEMIT": VALUE,
+    "AlphaEdit": VALUE,
+    "WISE": {"steps": 10, "edits_per_shard": 2},
+    "GRACE": {"steps": 12},
+}
 """Steps of descent per edit, fewer than the methods take: it is the bits of a chain that count, not its success."""
 
 

@@ -9,8 +9,12 @@ import torch
 
 from editverdict.editors.base import State, Step
 from editverdict.editors.deltas import dense
+from editverdict.inference.rows import CheckResult
 from editverdict.pipeline import changes
 from editverdict.pipeline.changes import Change
+from editverdict.pipeline.matrix import matrix
+from editverdict.pipeline.measures.perturbation import common_checks, keys_of, start
+from editverdict.pipeline.paired_again import pairing_of
 from editverdict.pipeline.trial import Trial
 from suites.selftest.pipeline.corruption import EDITED, MODEL, World, a_tenth, all_over, by_one, reorder
 
@@ -26,8 +30,14 @@ def noise(own: Trial, times: float) -> State:
     return (Step(dense(name, drawn), {"key": f"noise-{times:g}"}),)
 
 
-def measured(own: Trial, times: float, scale: float = 1.0) -> Change:
-    return changes.changes(own, MODEL, [noise(own, times)], scale)[0]
+def measured(own: Trial, times: float) -> Change:
+    return changes.changes(own, MODEL, [noise(own, times)])[0]
+
+
+def paired(own: Trial, change: Change) -> CheckResult:
+    """The check as claims about edited states have it."""
+    case = next(case for case in matrix(own.library, own.profile) if case.claim.id == "smallpert-norm")
+    return common_checks(own, case, [change])["samples-paired"]
 
 
 def two_exchanged(m: int) -> torch.Tensor:
@@ -43,18 +53,25 @@ def kinds_in(own: Trial) -> set[str]:
 def test_states_that_resemble_their_own_are_run_once(world: World) -> None:
     own = world.again(KINDS)
     found = measured(own, 1.0)
-    assert set(found.checks) == {"layer 1", "layer 3"} and all(ok for ok, _ in found.checks.values())
+    assert paired(own, found).ok and keys_of(own, MODEL, [found]) == [found.key]
     assert "paired-again" not in kinds_in(own)
 
 
 def test_a_destroyed_model_is_paired_by_texts_run_one_by_one(world: World) -> None:
     own = world.again(KINDS)
     found = measured(own, 100.0)
-    (ok, detail) = found.checks["all layers"]
-    assert ok, detail
-    assert "ahead of its neighbours by -" in detail and "run one by one" in detail
-    # It stands on an artifact of its own, which a second run finds.
-    assert "paired-again" in kinds_in(own)
+    assert not any(ok for ok, _ in found.checks.values()), "the arrays themselves say nothing"
+    check = paired(own, found)
+    assert check.ok, check.detail
+    assert "ahead of its neighbours by -" in check.detail and "run again one by one" in check.detail
+    # It stands on an artifact of its own, which is part of the evidence and which a second run finds.
+    (key, again) = keys_of(own, MODEL, [found])
+    case = next(case for case in matrix(own.library, own.profile) if case.claim.id == "smallpert-norm")
+    assert key == found.key and start(own, case, [found], "one edit").recipes[-1] == again
+    built = own.store.ledger.snapshot()["paired-again"].built
+    own._memo.clear()
+    assert paired(own, found).detail == check.detail
+    assert own.store.ledger.snapshot()["paired-again"].built == built == 1
 
 
 @pytest.mark.parametrize("order", [all_over, by_one, a_tenth, two_exchanged])
@@ -63,12 +80,15 @@ def test_a_destroyed_model_with_samples_out_of_order_is_not(
 ) -> None:
     own = world.again(KINDS)
     reorder(monkeypatch, order)
-    (ok, detail) = measured(own, 100.0).checks["all layers"]
-    assert not ok
-    assert "size or components of the change are others" in detail
+    check = paired(own, measured(own, 100.0))
+    assert not check.ok
+    assert "size and components of the change are others" in check.detail
 
 
-def test_nothing_is_run_again_for_a_control(world: World) -> None:
+def test_where_likeness_did_not_decide_nothing_is_run_again(world: World) -> None:
     own = world.again(KINDS)
-    assert not all(ok for ok, _ in measured(own, 10.0, scale=10.0).checks.values())
+    found = measured(own, 100.0)
+    found.checks["layer 1"] = (False, "token ids differ: hash 1 against 2")
+    pairing = pairing_of(own, MODEL, found)
+    assert not pairing.ok and "token ids differ" in pairing.detail
     assert "paired-again" not in kinds_in(own)

@@ -24,6 +24,7 @@ from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.perturbation import (
     common_checks,
     edited_and_later,
+    keys_of,
     method_of,
     units_picture,
 )
@@ -96,12 +97,13 @@ def telescoping_residual(trial: Trial, case: Case) -> Measurement:
     )
     found = trial.store.build(recipe, lambda draft: draft.write_json(_residuals(trial, case.model, chain, at))).json()
     made = Measurement({}, edits=length)
-    checks = common_checks(trial, case, changes(trial, case.model, [chain]))
+    measured = changes(trial, case.model, [chain])
+    checks = common_checks(trial, case, measured)
     made.checks = {name: check for name, check in checks.items() if name != "no-op-zero"}
     made.definitions["relative-residual"] = t_interval(found["all"])
     made.controls["one-step-missing"] = t_interval(found["missing"])
     made.stands_on = f"{case.subject}, one chain of {length} edits, {found['tokens']} tokens"
-    made.recipes = [recipe.key]
+    made.recipes = [recipe.key, *keys_of(trial, case.model, measured)]
     # σ_min and n are the same on both sides, so the bound R(T) ≤ ΣR(t) is the triangle inequality.
     made.descriptive["r_min_over_sum_of_parts"] = found["sum_of_parts"]
     made.pictures.append(

@@ -18,6 +18,7 @@ from editverdict.pipeline.changes import Change, Reach, changes, hidden_after, r
 from editverdict.pipeline.edits import singles, steps
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measure, passed
+from editverdict.pipeline.paired_again import pairing_of
 from editverdict.pipeline.sample_bias import sample_bias
 from editverdict.pipeline.trial import Trial
 from editverdict.pipeline.wide_angles import PER_DIMENSION, HasAngles
@@ -82,17 +83,25 @@ def common_checks(trial: Trial, case: Case, measured: Sequence[Change]) -> dict[
         count >= wanted and count > width,
         f"{count} tokens of {sub.n_texts} texts, d = {width}; wanted {wanted} and more than d",
     )
-    bad = [
-        f"state {i}, {where}: {detail}"
-        for i, c in enumerate(measured)
-        for where, (ok, detail) in c.checks.items()
-        if not ok
-    ]
-    example = next(iter(measured[0].checks.values()))[1] if measured else "nothing measured"
-    found |= passed("samples-paired", not bad and bool(measured), "; ".join(bad[:3]) or example)
+    found |= _paired(trial, case, measured)
     idle = max(norms["ratio"] for norms in no_op(trial, case.model).norms.values())
     found |= passed("no-op-zero", idle <= NO_OP_TOLERANCE, f"no-op changes hidden states by {idle:.2g} of their size")
     return found | validity.of_edits(trial, case.model, sub, measured)
+
+
+def _paired(trial: Trial, case: Case, measured: Sequence[Change]) -> dict[str, CheckResult]:
+    """samples-paired: every change is that of a token's own two states."""
+    pairings = [pairing_of(trial, case.model, change) for change in measured]
+    bad = [f"state {i}, {one.detail}" for i, one in enumerate(pairings) if not one.ok]
+    again = [f"state {i}, {one.detail}" for i, one in enumerate(pairings) if one.keys]
+    example = pairings[0].detail if pairings else "nothing measured"
+    text = "; ".join(bad[:3] or again[:1] or [example])
+    return passed("samples-paired", not bad and bool(measured), text)
+
+
+def keys_of(trial: Trial, model_id: str, measured: Sequence[Change]) -> list[str]:
+    """Keys of what changes stand on: their own, and those of the texts that were run again for their pairing."""
+    return [key for one in measured for key in (one.key, *pairing_of(trial, model_id, one).keys)]
 
 
 def start(trial: Trial, case: Case, measured: Sequence[Change], what: str, *, resolved: bool = False) -> Measurement:
@@ -106,7 +115,7 @@ def start(trial: Trial, case: Case, measured: Sequence[Change], what: str, *, re
     sub = paired.subset(trial, case.model)
     made = Measurement({}, edits=int(case.claim.edits), n_samples=base.spectra_n(trial, case.model))
     made.checks = common_checks(trial, case, measured)
-    made.recipes = [base.base_recipe(trial, case.model).key, sub.key, *(c.key for c in measured)]
+    made.recipes = [base.base_recipe(trial, case.model).key, sub.key, *keys_of(trial, case.model, measured)]
     made.stands_on = f"{case.subject}, {what}, {len(sub.tokens)} paired tokens of {sub.n_texts} texts"
     per_dimension = len(sub.tokens) / next(iter(sub.states.values())).shape[1]
     if per_dimension < PER_DIMENSION:
