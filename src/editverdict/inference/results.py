@@ -22,7 +22,7 @@ from editverdict.inference.controls import control_outcome, specificity
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate
 from editverdict.inference.replay import replayed
 from editverdict.inference.rows import MEASURED_FIELDS, SCHEMA_VERSION, VOLATILE_FIELDS, ControlResult, Row
-from editverdict.inference.verdicts import EDITS_KEY, Late, decide_case
+from editverdict.inference.verdicts import EDITS_KEY, PART_KEY, Late, decide_case
 
 try:
     import fcntl
@@ -193,6 +193,7 @@ def rejudge(row: Row) -> Row:
         controls=controls,
         checks=row.checks,
         late=stored_late(row),
+        part=row.descriptive.get(PART_KEY),
     )
     return row.model_copy(
         update={

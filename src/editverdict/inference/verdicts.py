@@ -10,7 +10,8 @@ controls, the validity checks and the rival definitions. The first rule that app
 5. a negative or positive control is undecided      -> inconclusive, naming it
 6. the claim is about what may come late, the chains end below the horizon, and the interval says that it has not
    come (outside the region, where an effect is claimed; inside, where its absence is) -> inconclusive
-7. the interval lies inside / outside / across the expected region -> supported / refuted / inconclusive
+7. the interval lies inside the region, and what was measured is only a part of what the claim says -> inconclusive
+8. the interval lies inside / outside / across the expected region -> supported / refuted / inconclusive
 
 How sure a decision is
 ----------------------
@@ -27,10 +28,15 @@ Some claims are about what the paper sees after fifty or a thousand edits (:clas
 say nothing of what comes later, so they refute no effect and support no absence; an effect that is there after ten is
 there, and decides. The horizon is the T from which the paper reports the effect for the method.
 
+Part of a claim
+---------------
+What a claim says of four methods in an order is not shown by the first two, and is refuted by them. A measurement that
+could look at a part alone says so under :data:`PART_KEY`.
+
 Failing to reject is never a refutation: a straddling interval is inconclusive whatever its centre.
 
 ``depends_on_definition`` asks whether the printed verdict would be another under a rival reading of the paper's words.
-It is set only where rule 6 was reached, if some rival's own interval is decisive by rules 6 and 7 (supported or
+It is set only where rule 6 was reached, if some rival's own interval is decisive by rules 6 to 8 (supported or
 refuted) and says something else than the primary definition: its opposite, or a decision where the primary one is
 inconclusive. A rival that cannot decide contradicts nothing. Descriptive definitions get no verdict.
 
@@ -52,6 +58,8 @@ from editverdict.inference.rows import CaseVerdict, CheckResult, ControlResult, 
 
 EDITS_KEY = "edits"
 """Key of ``Row.descriptive`` that holds T, the number of edits in the state that was measured."""
+PART_KEY = "part_of_the_claim"
+"""Key of ``Row.descriptive`` that says which part of the claim was measured, where it was not the whole."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class CaseDecision:
     verdict: CaseVerdict
     reason: str
     margin_to_flip: float | None
-    """None unless the interval decided (rule 7)."""
+    """None unless the interval decided (rule 8)."""
     depends_on_definition: bool
     specific: Specific | None
     definitions: tuple[DefinitionResult, ...]
@@ -118,6 +126,7 @@ def decide_case(
     controls: Sequence[ControlResult] = (),
     checks: Sequence[CheckResult] = (),
     late: Late | None = None,
+    part: str | None = None,
 ) -> CaseDecision:
     """Apply the rule of this module to one case.
 
@@ -141,6 +150,8 @@ def decide_case(
         Validity checks.
     late
         Of claims about what may come late.
+    part
+        What was measured, in words, where that is not all that the claim says.
     """
     judged = tuple(_judged(definition, region, primary) for definition in definitions)
     measured = _measured(describes, unit, region, primary)
@@ -155,15 +166,24 @@ def decide_case(
         why = obstacle or "no interval"
         return CaseDecision("inconclusive", f"INCONCLUSIVE: {why}; {measured}", None, False, specific, judged)
     verdict = regions.decide(region, primary.interval)
-    hidden = late is not None and late.hides(verdict)
-    rivals = [d.verdict for d in judged if d.role == "rival" and not (late and d.verdict and late.hides(d.verdict))]
-    said = "inconclusive" if hidden else verdict
+    held_back = _held_back(verdict, late, part)
+    rivals = [d.verdict for d in judged if d.role == "rival" and d.verdict and not _held_back(d.verdict, late, part)]
+    said = "inconclusive" if held_back else verdict
     depends = any(rival in ("supported", "refuted") and rival != said for rival in rivals)
-    if hidden and late is not None:
-        why = f"INCONCLUSIVE: {late.reason(verdict)}; {measured}"
+    if held_back:
+        why = f"INCONCLUSIVE: {held_back}; {measured}"
         return CaseDecision("inconclusive", why, None, depends, specific, judged)
     margin = regions.margin_to_flip(region, primary.interval, verdict)
     return CaseDecision(verdict, f"{verdict.upper()}: {measured}", margin, depends, specific, judged)
+
+
+def _held_back(verdict: Decision, late: Late | None, part: str | None) -> str | None:
+    """Why a decision of the interval is not let stand (rules 6 and 7)."""
+    if late is not None and late.hides(verdict):
+        return late.reason(verdict)
+    if part and verdict == "supported":
+        return f"a part of the claim was measured, which can refute it and not support it ({part})"
+    return None
 
 
 def unit_word(unit: str, count: int) -> str:

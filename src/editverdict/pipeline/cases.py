@@ -22,7 +22,7 @@ from editverdict.inference.controls import judge_comparator, judge_control
 from editverdict.inference.forms import apart
 from editverdict.inference.intervals import ESTIMATION_KEY, Estimate, missing
 from editverdict.inference.rows import CaseVerdict, CheckResult, ControlResult, PaperNumber, Region, Row
-from editverdict.inference.verdicts import EDITS_KEY, CaseDecision, Late, decide_case, judge_definition
+from editverdict.inference.verdicts import EDITS_KEY, PART_KEY, CaseDecision, Late, decide_case, judge_definition
 from editverdict.ledger.quoted import resolve, setting
 from editverdict.ledger.tables import Ledger
 from editverdict.pipeline.judging import judge_of
@@ -169,6 +169,7 @@ def rule(
         controls=controls,
         checks=checks,
         late=None if claim.late is None or horizon is None else Late(claim.late, horizon, made.edits),
+        part=made.descriptive.get(PART_KEY),
     )
     return Ruling(decision, primary, controls, checks)
 

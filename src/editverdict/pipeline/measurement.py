@@ -131,7 +131,7 @@ declare_checks(
     headroom_scr="retrieval with in-context answering reaches an average of 0.2: there is something to compare with",
     half_lost="in half of the chains some method has lost half of its edits: otherwise there is no order to see",
     collapsed="the edited model alone has at most a tenth of SCR's average left",
-    answers_complete="every question of every edit has one answer",
+    answers_complete="every question of every edit has one answer, and in no state are over 2% of them left undecided",
     same_tokens_same_verdict="an answer with the tokens that it had before the edit is judged as it was then",
 )
 

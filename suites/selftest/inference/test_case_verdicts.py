@@ -123,6 +123,17 @@ def test_nothing_depends_on_a_definition_where_the_interval_did_not_decide() -> 
         assert not decided(YES, definitions=[rival(NO)], **more).depends_on_definition
 
 
+# --------------------------------------------------------------------------- a part of the claim
+def test_a_part_of_a_claim_refutes_it_and_does_not_support_it() -> None:
+    held = decided(YES, part="two methods of four")
+    assert held.verdict == "inconclusive" and held.margin_to_flip is None
+    assert "can refute it and not support it (two methods of four); share = 0.805" in held.reason
+    assert decided(NO, part="two methods of four").verdict == "refuted"
+    assert decided(MAYBE, part="two methods of four").reason.startswith("INCONCLUSIVE: share")
+    assert decided(YES, part="two", definitions=[rival(NO)]).depends_on_definition
+    assert not decided(YES, part="two", definitions=[rival(YES)]).depends_on_definition
+
+
 # --------------------------------------------------------------------------- what may come late
 @pytest.mark.parametrize(
     ("claimed", "primary", "edits", "verdict"),

@@ -165,6 +165,24 @@ def test_order_of_loss(
     assert made.descriptive["lost_half_at"]["ROME"] == [lost["ROME"]] * 6
 
 
+def test_an_order_of_some_methods_is_not_the_order_of_all(
+    judged: Judge, trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing that MEMIT does alone is right, so that it has nothing to lose.
+    lost = {"MEND": 5, "ROME": 10, "MEMIT": 20, "AlphaEdit": None}
+    planted = SINGLE | {"single_MEMIT": NOTHING} | {f"after_{name}": GOOD for name in lost}
+    judged("rq1-timing-varies", None, **planted)
+    losing(monkeypatch, lost)
+    spec = trial.library.claims["rq1-timing-varies"]
+    found = rule(spec, made := schedules.order_of_loss(trial, Case(spec, MODEL, None, DATA)))
+    assert found.primary.value == 1.0 and found.decision.verdict == "inconclusive", found.decision.reason
+    assert "not compared up to T = " in found.decision.reason and "ROME before MEMIT" in found.decision.reason
+    assert made.descriptive["pairs"] == ["MEND before ROME", "MEND before AlphaEdit", "ROME before AlphaEdit"]
+    losing(monkeypatch, lost | {"MEND": None, "AlphaEdit": 5})
+    found = rule(spec, schedules.order_of_loss(trial, Case(spec, MODEL, None, DATA)))
+    assert found.decision.verdict == "refuted", found.decision.reason
+
+
 def test_pairs_count_from_the_horizon_of_the_earlier_one(trial: Trial) -> None:
     spec = trial.library.claims["rq1-timing-varies"]
     real = Case(spec, "smollm2-135m", None, DATA)
@@ -228,7 +246,7 @@ def kept_where(keep: Callable[[int, int], bool]) -> Right:
     ("keep", "verdict"),
     [
         (lambda chain, edit: edit % 2 == 0 if edit < 5 else edit % 2 == 1, "inconclusive"),  # 3 of 5 against 3 of 5
-        (lambda _, edit: edit not in (4, 9), "supported"),  # one of five lost in either half
+        (lambda _, edit: edit not in (3, 4, 8, 9), "supported"),  # two of five lost in either half
         (lambda _, edit: edit >= 5, "refuted"),  # the surest half lost
         (lambda _, edit: edit < 5, "refuted"),  # the other half lost
     ],
@@ -244,16 +262,27 @@ def test_confident_facts_and_others(judged: Judge, keep: Callable[[int, int], bo
     assert found.primary.value == pytest.approx(losses["high_logp"] - losses["low_logp"])
 
 
+def test_halves_that_lose_less_than_the_margin_cannot_lose_unlike_by_it(judged: Judge) -> None:
+    everything, fifth = kept_where(lambda *_: True), kept_where(lambda _, edit: edit not in (4, 9))
+    for after in (everything, fifth):
+        made, found = judged("rq1-confidence-split", single_ROME=everything, after_ROME=after)
+        assert made.definitions["rel-and-gen"].value == pytest.approx(0.0)
+        assert found.decision.verdict == "invalid" and "enough-lost" in found.decision.reason
+        assert "at least 0.25" in made.checks["enough-lost"].detail
+
+
 def test_noisy_halves_decide_nothing(judged: Judge) -> None:
     noisy = kept_where(lambda chain, edit: bool(np.random.default_rng([chain, edit]).integers(2)))
     _, found = judged("rq1-confidence-split", single_ROME=kept_where(lambda *_: True), after_ROME=noisy)
     assert found.decision.verdict == "inconclusive", found.decision.reason
 
 
-def test_facts_of_equal_confidence_have_no_halves() -> None:
+def test_facts_of_equal_confidence_have_no_halves(trial: Trial) -> None:
+    chain = trial.records(DATA)[:3]
+    a, b, c = (record.id for record in chain)
     with pytest.raises(NotHere, match="different probability"):
-        schedules.halves({"a": -1.0, "b": -1.0})
-    assert schedules.halves({"a": -1.0, "b": -2.0, "c": -3.0}) == ({"a"}, {"b", "c"})
+        schedules.halves(chain, {a: -1.0, b: -1.0})
+    assert schedules.halves(chain, {a: -1.0, b: -2.0, c: -3.0}) == ({a}, {c})  # the one in the middle is in neither
 
 
 # --------------------------------------------------------------------------- the algorithm's share

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from editverdict.data.records import EditRecord, kind_of
+from editverdict.evaluation.dimensions import undecided
 from editverdict.evaluation.probability import probability_scores
 from editverdict.evaluation.questions import DIMENSIONS, Dimension, questions_of
 from editverdict.inference.contests import SINGLE
@@ -29,6 +30,8 @@ from editverdict.pipeline.trial import NotHere, Trial
 
 HEADROOM = 0.2
 TEN = 10.0
+UNDECIDED = 0.02
+"""Most of a state's answers that may be left without a verdict: what is left out of scores may be of one kind."""
 SHARED = 10
 """Edits of a chain whose single edits the claims at T = 10 ask about; claims at T = 1 take the same ones."""
 Chain = list[EditRecord]
@@ -95,11 +98,33 @@ def unanswerable(case: Case, chains: Sequence[Chain]) -> Measurement | None:
     return made
 
 
-def complete(name: str, answered: Sequence[Answered], chains: Sequence[Chain]) -> dict[str, Any]:
-    """The check that every question of every edit has one answer."""
+def complete(
+    name: str,
+    answered: Sequence[Answered],
+    chains: Sequence[Chain],
+    states: Mapping[str, Sequence[Answered]] | None = None,
+) -> dict[str, Any]:
+    """The check that every question of every edit has one answer, and nearly every answer of every state a verdict."""
     wanted = sum(len(questions_of(record)) for record in everything(chains))
+    return judged_enough(name, answered, wanted, states or {"answers": answered})
+
+
+def judged_enough(
+    name: str, answered: Sequence[Answered], wanted: int, states: Mapping[str, Sequence[Answered]]
+) -> dict[str, Any]:
+    """The check that there are so many answers, and that in no state the judge left more than a few undecided."""
     found = sum(len(one.rows) for one in answered)
-    return passed(name, wanted == found, f"{found} answers to {wanted} questions")
+    open_ = {state: (undecided(rows), len(rows)) for state, many in states.items() if (rows := _rows(many))}
+    bad = [
+        f"{state}: the judge left {left} of {count} answers undecided, at most {UNDECIDED:.0%} may be"
+        for state, (left, count) in open_.items()
+        if left > UNDECIDED * count
+    ]
+    return passed(name, wanted == found and not bad, "; ".join([f"{found} answers to {wanted} questions", *bad[:3]]))
+
+
+def _rows(answered: Sequence[Answered]) -> list[dict[str, Any]]:
+    return [row for one in answered for row in one.rows]
 
 
 def headroom(name: str, value: float, what: str) -> dict[str, Any]:
@@ -288,7 +313,7 @@ class AskedChains:
     ) -> Measurement:
         """Add scores, evidence and pictures to a measurement; ``shown`` names the states whose answers are printed."""
         asked = next(iter(scores.values()))
-        made.checks |= complete("answers-complete", asked, self.chains)
+        made.checks |= complete("answers-complete", asked, self.chains, scores)
         made.descriptive["scores"] = score_table(**{name.replace(" ", "_"): many for name, many in scores.items()})
         describe(self.trial, self.case, made, self.chains, self.length)
         made.recipes = [one.key for many in scores.values() for one in many]

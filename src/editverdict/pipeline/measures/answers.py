@@ -11,7 +11,7 @@ from editverdict.inference.intervals import Estimate, missing, t_interval
 from editverdict.pipeline.answers import Answered, Asked, answers_before, ask
 from editverdict.pipeline.edits import singles, steps
 from editverdict.pipeline.lengths import chain_length
-from editverdict.pipeline.measurement import Case, Measurement, measure, passed
+from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.answering import (
     SCR,
     TEN,
@@ -25,6 +25,7 @@ from editverdict.pipeline.measures.answering import (
     gold_answers,
     headroom,
     irrelevant,
+    judged_enough,
     kept,
     require_deltas,
     scr_answers,
@@ -71,8 +72,9 @@ def average_drop(trial: Trial, case: Case) -> Measurement:
     made.checks |= headroom(
         "headroom-single-avg", mean([average(a, parts=parts) for a in alone]), "average of single edits"
     )
-    made.checks |= complete("answers-complete", after, chains)
-    made.descriptive["scores"] = score_table(single=alone, sequential=after, ten_fold=gross)
+    states = {"single": alone, "sequential": after, "ten_fold": gross}
+    made.checks |= complete("answers-complete", after, chains, states)
+    made.descriptive["scores"] = score_table(**states)
     describe(trial, case, made, chains, length)
     made.recipes = [one.key for one in (*alone, *after)]
     made.facts = [kept(method, chains, alone, None), kept(method, chains, after, length)]
@@ -138,9 +140,8 @@ def retention_ratio(trial: Trial, case: Case) -> Measurement:
     made = Measurement({})
     singles_rel = mean([rel_of(a) for a in alone])
     made.checks |= headroom("headroom-single-rel", singles_rel, "reliability of single edits")
-    wanted = len(everything(chains))
-    found = sum(len(one.rows) for one in after)
-    made.checks |= passed("answers-complete", found == wanted, f"{found} answers to {wanted} questions")
+    states = {"single": alone, "sequential": after, "ten fold": gross}
+    made.checks |= judged_enough("answers-complete", after, len(everything(chains)), states)
     usable = all(rel_of(a) > 0 for a in (*alone, *probed))
     made.definitions["generated"] = (
         _ratios(after, alone, rel_of, length) if usable else missing(note="single edits score 0")
@@ -234,8 +235,9 @@ def scr_advantage(trial: Trial, case: Case) -> Measurement:
     made.checks |= headroom(
         "headroom-gold", mean([average(a, parts=parts) for a in gold]), "average with the gold context"
     )
-    made.checks |= complete("answers-complete", scr, chains) | retrieval_in_force(scr)
-    made.descriptive["scores"] = score_table(method=after, SCR=scr, irrelevant_memory=beside, gold_context=gold)
+    states = {"method": after, "SCR": scr, "irrelevant_memory": beside, "gold_context": gold}
+    made.checks |= complete("answers-complete", scr, chains, states) | retrieval_in_force(scr)
+    made.descriptive["scores"] = score_table(**states)
     made.descriptive["confirmed"] = _confirmed(scr)
     describe(trial, case, made, chains, length)
     made.recipes = [one.key for one in (*after, *scr)]

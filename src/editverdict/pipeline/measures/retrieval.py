@@ -14,7 +14,7 @@ from editverdict.inference.intervals import Estimate, missing, seeds_interval, t
 from editverdict.inference.smallest import smallest_mean
 from editverdict.pipeline.answers import Answered, Asked, ask
 from editverdict.pipeline.edits import parts_of, steps
-from editverdict.pipeline.lengths import chain_length
+from editverdict.pipeline.lengths import length_from
 from editverdict.pipeline.measurement import Case, Measurement, measure, passed
 from editverdict.pipeline.measures.answering import (
     SCR,
@@ -244,12 +244,10 @@ def collapsed_with_retrieval(trial: Trial, case: Case) -> Measurement:
     toy = trial.library.models[case.model].weights == "random"
     if needed is None and not toy:
         raise NotHere(f"Table 43 prints no collapse of {method} at any N")
-    length = chain_length(trial, case)
-    if needed is not None and length < needed and not toy:
-        raise NotHere(f"needs T ≥ {needed} (Table 43); the claim is measured on chains of {length} edits")
+    length = length_from(trial, case, needed or 0, "Table 43")
     scr_threshold(trial, case)
     require_deltas(trial, case, parametric)
-    asked = begin(trial, case)
+    asked = begin(trial, case, length)
     scr, both, plain = asked.scr(), combined(asked, method), asked.after(parametric)
     gross, first = _ten_fold_with_gold(asked, parametric), asked.gold()
     high = scores_in(scr, *DIMENSIONS)

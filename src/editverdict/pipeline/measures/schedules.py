@@ -5,18 +5,22 @@ Everything is read off the stored answers of single edits and chains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from statistics import median
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from editverdict.data.records import EditRecord
+from editverdict.data.schedules import confidence_split
 from editverdict.evaluation.dimensions import Scores, per_edit_scores
 from editverdict.evaluation.questions import DIMENSIONS
 from editverdict.inference.intervals import Estimate, missing, seeds_interval, t_interval
 from editverdict.inference.smallest import smallest_mean
+from editverdict.inference.verdicts import PART_KEY
 from editverdict.pipeline.answers import Answered
-from editverdict.pipeline.lengths import chain_length
-from editverdict.pipeline.measurement import Case, Measurement, measure, passed
+from editverdict.pipeline.lengths import chain_length, length_from
+from editverdict.pipeline.measurement import Case, Measurement, declare_checks, measure, passed
 from editverdict.pipeline.measures.answering import (
     HEADROOM,
     SHARED,
@@ -32,15 +36,27 @@ from editverdict.pipeline.trial import NotHere, Trial
 
 HALF = 0.5
 
+declare_checks(
+    enough_lost="over the chain one half of the facts loses at least the claim's margin: the halves could lose unlike"
+)
 
-def about_the_edit(scores: Scores) -> float:
-    """Mean of reliability and generalization; reliability alone where an edit has no rephrases."""
-    rel = float(scores.rel or 0.0)
-    return rel if scores.gen is None else (rel + scores.gen) / 2
+
+def about_the_edit(scores: Scores) -> float | None:
+    """Mean of reliability and generalization; reliability alone where an edit has no rephrases.
+
+    None where the judge gave no verdict about the edit's own prompt: no score is not a score of zero.
+    """
+    if scores.rel is None or scores.gen is None:
+        return scores.rel
+    return (scores.rel + scores.gen) / 2
 
 
 def _by_edit(answered: Sequence[Answered]) -> dict[str, Scores]:
     return {edit: scores for one in answered for edit, scores in per_edit_scores(one.rows).items()}
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [float(value) for value in values if value is not None]
 
 
 # --------------------------------------------------------------------------- far from perfect
@@ -55,11 +71,11 @@ def single_edit_success(trial: Trial, case: Case) -> Measurement:
     step = 1 / questions
 
     def success(answered: Sequence[Answered]) -> list[float]:
-        return [about_the_edit(scores) for scores in _by_edit(answered).values()]
+        return _known(about_the_edit(scores) for scores in _by_edit(answered).values())
 
     made = Measurement({"rel-and-gen": t_interval(success(alone), resolution=step)})
-    made.definitions["rel"] = t_interval([float(s.rel or 0.0) for s in per_edit.values()], resolution=1.0)
-    rephrased = [s.gen for s in per_edit.values() if s.gen is not None]
+    made.definitions["rel"] = t_interval(_known(s.rel for s in per_edit.values()), resolution=1.0)
+    rephrased = _known(s.gen for s in per_edit.values())
     per_rephrase = 1 / max(1.0, questions - 1)
     made.definitions["gen"] = t_interval(rephrased, resolution=per_rephrase) if rephrased else missing()
     made.controls["right-answers"] = t_interval(success(right_answers(trial, alone)))
@@ -152,9 +168,10 @@ def concordance(pairs: Sequence[tuple[str, str]], lost: Mapping[str, float]) -> 
 @measure("order_of_loss")
 def order_of_loss(trial: Trial, case: Case) -> Measurement:
     """Concordance of the order in which methods lose half of their edits with that of Table 37, per chain."""
-    length = chain_length(trial, case)
+    chain_length(trial, case)  # the claim's own T at least; the order shows the further the longer chains are
+    length = trial.profile.sizes.chain_length
     pairs = _pairs(trial, case, length)
-    asked = begin(trial, case)
+    asked = begin(trial, case, length)
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     at = sorted({t for t in trial.profile.sizes.schedule if t <= length} | {length})
     alone = {name: asked.single(name) for name in names}
@@ -182,6 +199,9 @@ def order_of_loss(trial: Trial, case: Case) -> Measurement:
         2 * fallen >= count,
         f"in {fallen} of {count} chains some method has lost half by T = {length}: otherwise there is no order to see",
     )
+    made.descriptive["pairs"] = [f"{a} before {b}" for a, b in pairs]
+    if lacking := [f"{a} before {b}" for a, b in pairwise(FIRST_TO_LAST) if (a, b) not in pairs]:
+        made.descriptive[PART_KEY] = f"not compared up to T = {length}: {', '.join(lacking)}"
     made.descriptive["lost_half_at"] = {
         name: [None if one[name] == float("inf") else one[name] for one in lost] for name in usable
     }
@@ -203,7 +223,8 @@ def _shares(
         after = chain_answers(trial, case, method, chains, asked.before, probabilities=True)
         for i, (one, chain) in enumerate(zip(after, asked.chains, strict=True)):
             ids = {record.id for record in chain[:t]}
-            single = mean([float(s.rel or 0.0) for e, s in per_edit_scores(alone[i].rows).items() if e in ids])
+            known = _known(s.rel for e, s in per_edit_scores(alone[i].rows).items() if e in ids)
+            single = mean(known) if known else 0.0
             # Where no single edit worked there is nothing that could be lost.
             if single > 0:
                 found[i][t] = scores_in([one], "rel")[0] / single
@@ -229,11 +250,10 @@ def declines_from(method: str) -> int:
 @measure("decline_everywhere")
 def decline_everywhere(trial: Trial, case: Case) -> Measurement:
     """Smallest fall of a dimension from single edits to the end of the chain, same facts (Table 37)."""
-    method, length = method_of(case), chain_length(trial, case)
-    needed = declines_from(method)
-    if length < needed and trial.library.models[case.model].weights != "random":
-        raise NotHere(f"needs T ≥ {needed}, from where Table 37 has every score of {method} lower; here T = {length}")
-    asked = begin(trial, case)
+    method = method_of(case)
+    why = f"from where Table 37 has every score of {method} lower"
+    length = length_from(trial, case, declines_from(method), why)
+    asked = begin(trial, case, length)
     alone, after, gross = asked.single(method), asked.after(method), asked.ten_fold(method)
     idle, idle_alone = asked.no_op(), asked.no_op_single()
     high = [name for name in DIMENSIONS if mean(scores_in(alone, name)) >= HEADROOM]
@@ -272,8 +292,8 @@ def confidence(unedited: Answered) -> dict[str, float]:
     return {row["edit_id"]: row["logp_rival"] for row in unedited.probability if row["part"] == "efficacy"}
 
 
-def halves(confident: Mapping[str, float]) -> tuple[set[str], set[str]]:
-    """Edits above and not above the median confidence; those at it go to the lower half.
+def halves(chain: Sequence[EditRecord], confident: Mapping[str, float]) -> tuple[set[str], set[str]]:
+    """Edits in the more and in the less confident half of a chain (`data.schedules.confidence_split`).
 
     Raises
     ------
@@ -282,17 +302,18 @@ def halves(confident: Mapping[str, float]) -> tuple[set[str], set[str]]:
     """
     if len(set(confident.values())) < 2:
         raise NotHere(f"needs old objects of different probability in every chain, found {len(confident)} in one")
-    middle = median(confident.values())
-    return {e for e, value in confident.items() if value > middle}, {e for e, v in confident.items() if v <= middle}
+    split = confidence_split(chain, confident)
+    return {record.id for record in split.high}, {record.id for record in split.low}
 
 
 def interaction(single: Mapping[str, float], after: Mapping[str, float], high: set[str], low: set[str]) -> float:
     """How much more the edits of the first group lose from single to sequential than those of the second."""
+    return _lost(single, after, high) - _lost(single, after, low)
 
-    def lost(group: set[str]) -> float:
-        return mean([single[edit] - after[edit] for edit in sorted(group)])
 
-    return lost(high) - lost(low)
+def _lost(single: Mapping[str, float], after: Mapping[str, float], group: set[str]) -> float:
+    """Mean loss over the edits of a group that were judged both times."""
+    return mean([single[edit] - after[edit] for edit in sorted(group) if edit in single and edit in after])
 
 
 @measure("confidence_interaction")
@@ -300,11 +321,11 @@ def confidence_interaction(trial: Trial, case: Case) -> Measurement:
     """Loss of Rel and Gen over the chain: facts with the more probable old object minus the others (Table 38)."""
     method, asked = method_of(case), begin(trial, case)
     alone, after, base = asked.single(method), asked.after(method), asked.unedited()
-    groups = [halves(confidence(one)) for one in base]
+    groups = [halves(chain, confidence(one)) for chain, one in zip(asked.chains, base, strict=True)]
 
     def read(answered: Answered, rel_only: bool = False) -> dict[str, float]:
-        scores = per_edit_scores(answered.rows)
-        return {e: float(s.rel or 0.0) if rel_only else about_the_edit(s) for e, s in scores.items()}
+        scores = {e: s.rel if rel_only else about_the_edit(s) for e, s in per_edit_scores(answered.rows).items()}
+        return {edit: float(score) for edit, score in scores.items() if score is not None}
 
     single, chain = [read(one) for one in alone], [read(one) for one in after]
     step = 1 / asked.length
@@ -322,15 +343,14 @@ def confidence_interaction(trial: Trial, case: Case) -> Measurement:
     made.controls["low-group-lost"] = t_interval(lost_low)
     drawn = [_drawn(single, chain, seed) for seed in seeds_of(trial)]
     made.controls["groups-drawn"] = seeds_interval(drawn)
-    worst = min(mean([mean([s[e] for e in sorted(g[k])]) for s, g in zip(single, groups, strict=True)]) for k in (0, 1))
-    made.checks |= headroom("headroom-single-rel", worst, "Rel and Gen of single edits in the weaker group")
-    made.descriptive["by_group"] = {
-        name: {
-            "single": mean([mean([s[e] for e in sorted(g[k])]) for s, g in zip(single, groups, strict=True)]),
-            "sequential": mean([mean([c[e] for e in sorted(g[k])]) for c, g in zip(chain, groups, strict=True)]),
-        }
+    by_group = {
+        name: {"single": _in_group(single, groups, k), "sequential": _in_group(chain, groups, k)}
         for k, name in ((0, "high_logp"), (1, "low_logp"))
     }
+    worst = min(one["single"] for one in by_group.values())
+    made.checks |= headroom("headroom-single-rel", worst, "Rel and Gen of single edits in the weaker group")
+    made.checks |= _enough_lost(case, by_group)
+    made.descriptive["by_group"] = by_group
     made.descriptive["split_scores"] = _split_scores(alone, after, groups)
     units = {
         method: made.definitions["rel-and-gen"].units,
@@ -339,6 +359,20 @@ def confidence_interaction(trial: Trial, case: Case) -> Measurement:
     }
     scores = {"single": alone, "sequential": after}
     return asked.finished(made, scores, f"Loss of confident minus other facts after {method} edits", units)
+
+
+def _in_group(scores: Sequence[Mapping[str, float]], groups: Sequence[tuple[set[str], set[str]]], k: int) -> float:
+    """Mean over chains of the mean over a chain's group."""
+    return mean([mean([s[e] for e in sorted(g[k]) if e in s]) for s, g in zip(scores, groups, strict=True)])
+
+
+def _enough_lost(case: Case, by_group: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """The check that the halves could lose unlike: where neither loses the margin, they differ by less than it."""
+    margin = float(case.claim.expect.high or 0.0)
+    lost = {name: one["single"] - one["sequential"] for name, one in by_group.items()}
+    told = ", ".join(f"{name} {value:.3f}" for name, value in lost.items())
+    needed = f"one of them at least {margin:g}, else they cannot lose unlike by it"
+    return passed("enough-lost", max(lost.values()) >= margin, f"lost over the chain: {told}; {needed}")
 
 
 def _drawn(single: Sequence[Mapping[str, float]], chain: Sequence[Mapping[str, float]], seed: int) -> float:
