@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -121,6 +121,8 @@ class PlantedChains(AskedChains):
     """The same names -> which tokens are as before, for states in which that is not what is right."""
     retrieves: float = 1.0
     """Share of the edits before whose own prompts and rephrases SCR puts a text."""
+    edits: float = 1.0
+    """Share of the edits whose own prompts a method answers otherwise than the unedited model, rightly."""
 
     def _given(self, name: str) -> list[Answered]:
         kept = self.kept.get(name)
@@ -138,6 +140,10 @@ class PlantedChains(AskedChains):
 
     def after_locality(self, method: str) -> list[Answered]:
         return self._given("SCR" if method == "SCR" else f"after {method}")
+
+    def own_prompts(self, method: str, *, single: bool = False) -> list[Answered]:
+        states = {f"own {method}": scored(rel=self.edits)}
+        return replace(self, states=states)._given(f"own {method}")
 
     def ten_fold(self, method: str) -> list[Answered]:
         return self._given(f"ten-fold {method}")

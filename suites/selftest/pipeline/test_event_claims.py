@@ -195,7 +195,7 @@ def test_facts_alone_are_no_comparison(trial: Trial) -> None:
 @pytest.mark.parametrize(
     ("scr", "after", "unedited", "verdict"),
     [
-        (SCR, scored(loc=0.9, port=0.1), UNEDITED, "supported"),  # locality alone is no part of it
+        (SCR, scored(loc=0.75, port=0.25), UNEDITED, "supported"),  # locality alone is no part of it
         (scored(loc=0.6, port=0.2), scored(loc=0.1, port=0.6), UNEDITED, "refuted"),
         (scored(loc=0.6, port=0.2), NOTHING, scored(loc=0.6, port=0.6), "refuted"),  # the unedited model is a row, too
         (SCR, scored(loc=0.1, port=0.6), UNEDITED, "inconclusive"),
@@ -206,6 +206,11 @@ def test_scr_on_events(judged: Judge, method: str, scr: Right, after: Right, une
     made, found = judged("rq3-scr-best", method, **states)
     assert found.decision.verdict == verdict and in_order(found), found.decision.reason
     assert f"loc over {method}" in made.descriptive["advantage"]
+
+
+def test_a_method_that_answers_as_before_is_no_rival(judged: Judge) -> None:
+    _, found = judged("rq3-scr-best", "GRACE", after_GRACE=UNEDITED, SCR=SCR, unedited=UNEDITED)
+    assert found.decision.verdict == "invalid" and "GRACE: 0 of 120" in found.decision.reason
 
 
 # --------------------------------------------------------------------------- methods with a memory

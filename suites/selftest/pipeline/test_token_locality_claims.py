@@ -47,12 +47,14 @@ def judged(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> Judge:
         states: Mapping[str, Right],
         kept: Mapping[str, Right] | None = None,
         retrieves: float = 1.0,
+        edits: float = 1.0,
     ) -> tuple[Measurement, Ruling]:
         spec = trial.library.claims[claim]
 
         def begin(one: Trial, of: Case, length: int | None = None) -> PlantedChains:
             said = USUAL | dict(states)
-            return PlantedChains(one, of, 10, chains(6, 10), {}, states=said, kept=kept or {}, retrieves=retrieves)
+            more = {"kept": kept or {}, "retrieves": retrieves, "edits": edits}
+            return PlantedChains(one, of, 10, chains(6, 10), {}, states=said, **more)
 
         monkeypatch.setattr(token_locality, "begin", begin)
         made = measures()[spec.quantity](trial, Case(spec, MODEL, method, DATA))
@@ -107,6 +109,25 @@ def test_grace(judged: Judge, single: Right, sequence: Right, verdict: str, wher
     lost = made.definitions["both-exact"].value
     after = made.definitions["loc-as-before"].value
     assert lost is not None and after is not None and after >= lost - 1e-12  # Loc moves by no more than what changed
+
+
+@pytest.mark.parametrize(
+    ("claim", "method"), [("tok-grace-100", "GRACE"), ("tok-wise-strong", "WISE"), ("tok-param-low", "ROME")]
+)
+@pytest.mark.parametrize(("edits", "idle"), [(0.0, True), (0.1, True), (0.3, False)])
+def test_a_method_that_does_nothing_keeps_every_token(
+    judged: Judge, claim: str, method: str, edits: float, idle: bool
+) -> None:
+    _, found = judged(claim, method, of(method, ALL, ALL), edits=edits)
+    assert (found.decision.verdict == "invalid") == idle, found.decision.reason
+    (check,) = [check for check in found.checks if check.name == "edits-in-force"]
+    assert check.ok != idle and f"{method}: " in check.detail and " of 60, at least 20% needed" in check.detail
+
+
+def test_an_idle_method_stands_at_the_top_of_both_orders(judged: Judge) -> None:
+    _, found = judged("tok-confirms-semantic", None, ordered(), edits=0.0)
+    assert found.decision.verdict == "invalid" and "check edits-in-force" in found.decision.reason
+    assert "ROME: 0 of 60" in found.decision.reason and "GRACE: 0 of 60" in found.decision.reason
 
 
 def test_kept_tokens_that_are_judged_otherwise_are_no_measurement(judged: Judge) -> None:
@@ -246,6 +267,12 @@ def test_questions_that_others_ask_are_asked_as_they_ask_them(trial: Trial, monk
     assert [one for one in said if one[0] != "single"] == [
         ("after", "ROME", both), ("after", "WISE", both), ("after", "GRACE", alone), ("scr", "SCR", {})
     ]  # fmt: skip
+    said.clear()
+    for method in ("ROME", "GRACE"):
+        asked.own_prompts(method)
+        asked.own_prompts(method, single=True)
+    own = {"dimensions": ("rel",)}
+    assert said == [("after", "ROME", both), ("single", "ROME", {}), ("after", "GRACE", own), ("single", "GRACE", own)]
     said.clear()
     asked.single("ROME")
     asked.after("ROME")

@@ -289,6 +289,17 @@ class AskedChains:
             return chain_answers(self.trial, self.case, method, self.chains, self.before, **self._locality(method))
         return self.after(method)
 
+    def own_prompts(self, method: str, *, single: bool = False) -> list[Answered]:
+        """What the edits are about at least, of single edits or after the chain: whether they are in force.
+
+        Events have no prompt of their own; of them it is what they are asked about.
+        """
+        if not self._locality(method):
+            return self.single_locality(method) if single else self.after_locality(method)
+        about: dict[str, Any] = {"dimensions": ("rel",) if "rel" in self.dimensions else ("port",)}
+        way = single_answers if single else chain_answers
+        return way(self.trial, self.case, method, self.chains, self.before, **about)
+
     def _locality(self, method: str) -> dict[str, Any]:
         """Options of a question that nobody but the claims on token-level locality asks."""
         shared = self.trial.library.methods[method].kind == "parameter"

@@ -25,7 +25,7 @@ from editverdict.pipeline.measures.answering import (
     scr_threshold,
 )
 from editverdict.pipeline.measures.answers import horizon
-from editverdict.pipeline.measures.in_force import not_asked, retrieval_in_force
+from editverdict.pipeline.measures.in_force import edits_in_force, not_asked, retrieval_in_force
 from editverdict.pipeline.measures.perturbation import method_of
 from editverdict.pipeline.measures.scores import (
     EVENT_DIMENSIONS,
@@ -229,7 +229,7 @@ def scr_best_on_events(trial: Trial, case: Case) -> Measurement:
     made.controls["irrelevant-memory"] = ahead(other, 0.0)
     made.controls["right-answers"] = ahead(right_answers(trial, scr), 0.0)
     made.checks |= headroom("headroom-gold", mean(scores_in(gold, *EVENT_DIMENSIONS)), "average with the gold context")
-    made.checks |= retrieval_in_force(scr)
+    made.checks |= retrieval_in_force(scr) | edits_in_force({method: after}, base)
     made.descriptive["advantage"] = {
         f"{n} over {who}": mean(less(scores_in(scr, n), scores_in(of, n)))
         for n in EVENT_DIMENSIONS

@@ -29,7 +29,7 @@ from editverdict.pipeline.measures.answering import (
     scr_threshold,
     seeds_of,
 )
-from editverdict.pipeline.measures.in_force import not_asked, retrieval_in_force
+from editverdict.pipeline.measures.in_force import edits_in_force, not_asked, retrieval_in_force
 from editverdict.pipeline.measures.perturbation import method_of
 from editverdict.pipeline.measures.scores import less, mean, scores_in
 from editverdict.pipeline.trial import NotHere, Trial
@@ -211,6 +211,8 @@ def tokens_kept(trial: Trial, case: Case) -> Measurement:
     title = f"Tokens of locality answers kept by {method}, per {claim.unit}"
     made = asked.finished(made, scores, title, primary_and_controls(made, case, method))
     made.checks |= complete([kept]) | same_tokens_same_verdict(kept)
+    if case.method:  # an idle one keeps every token, and would be told from GRACE by nothing here
+        made.checks |= edits_in_force({method: asked.own_prompts(method, single=alone)}, asked.unedited())
     made.descriptive |= shown(kept)
     if alone:
         made.edits, made.resolution = 1, kept.step("edit")
@@ -315,8 +317,10 @@ def token_order(trial: Trial, case: Case) -> Measurement:
     made = asked.finished(made, scores, title, primary_and_controls(made, case, "methods"))
     made.checks |= complete(list(kept.values()))
     made.checks |= headroom("headroom-loc", mean(scores_in(before, "loc")), "locality of the unedited model")
-    # Idle, SCR would be the unedited model, at the top of both orders.
+    # Idle, a method would be the unedited model, at the top of both orders.
     made.checks |= retrieval_in_force(asked.scr()) if SCR in kept else not_asked(f"{SCR} is none of the methods")
+    editing = {name: asked.own_prompts(name) for name in methods if name != SCR}
+    made.checks |= edits_in_force(editing, asked.unedited())
     made.descriptive["methods"] = {m: shown(one) for m, one in kept.items()}
     made.pictures.append(_method_table(kept))
     return made
