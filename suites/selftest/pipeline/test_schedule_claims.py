@@ -80,6 +80,14 @@ def test_far_from_perfect(judged: Judge, right: Right, verdict: str) -> None:
     assert made.controls["right-answers"].value == 1.0 and made.controls["no-op"].value == 0.0
 
 
+def test_a_method_that_does_nothing_says_nothing_of_editing(judged: Judge) -> None:
+    _, found = judged("rq1-far-from-perfect", single_ROME=scored(loc=0.6))
+    assert (
+        found.decision.verdict == "invalid"
+        and "edits-in-force: own prompts answered otherwise" in found.decision.reason
+    )
+
+
 def test_a_shortfall_that_a_perfect_context_has_too_is_not_editings_own(judged: Judge) -> None:
     _, found = judged("rq1-far-from-perfect", single_ROME=scored(rel=0.6, gen=0.5), gold=scored(rel=0.6, gen=0.5))
     assert found.decision.verdict == "supported" and found.decision.specific != "yes"

@@ -30,6 +30,7 @@ from editverdict.pipeline.measures.answering import (
     headroom,
     seeds_of,
 )
+from editverdict.pipeline.measures.in_force import edits_in_force
 from editverdict.pipeline.measures.perturbation import method_of
 from editverdict.pipeline.measures.scores import less, mean, right_answers, scores_in
 from editverdict.pipeline.trial import NotHere, Trial
@@ -90,6 +91,8 @@ def single_edit_success(trial: Trial, case: Case) -> Measurement:
     made = asked.finished(
         made, {"single": alone, "no op": idle, "gold": gold}, f"Rel and Gen of single {method} edits, per edit", units
     )
+    # A method that does nothing is far from perfect, too, and says nothing of editing.
+    made.checks |= edits_in_force({method: alone}, asked.unedited())
     made.edits, made.resolution = 1, step
     how = f"protocol {trial.profile.protocol.id}, judge {trial.profile.judge}"
     made.stands_on = f"{case.subject}, {len(per_edit)} single edits, {how}"
