@@ -186,6 +186,7 @@ def manifest(trial: Trial, folder: Path, seconds: float | None, rows: Sequence[R
         "corpus": trial.profile.corpus,
         "judge": trial.profile.judge,
         "protocol": trial.profile.protocol.model_dump(mode="json"),
+        "protocols": {name: one.model_dump(mode="json") for name, one in trial.profile.protocols.items()},
         "protocol_ids": sorted({row.hashes["protocol"] for row in rows if "protocol" in row.hashes}),
         "hashes": {name: sorted({row.hashes[name] for row in rows if name in row.hashes}) for name in HASHES},
         "specs": {row.claim: row.hashes["spec"] for row in rows if "spec" in row.hashes},

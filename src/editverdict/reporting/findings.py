@@ -34,8 +34,8 @@ _GROUPS = (
     ("incomplete", "Incomplete", "Planned cases are missing."),
     ("not_run", "Not run", "Needs what this run does not have."),
 )
-_MANIFEST = ("profile", "models", "methods", "datasets", "corpus", "judge", "protocol", "seed", "sizes", "commit",
-             "dirty", "created", "python", "packages", "hardware", "system", "seconds", "hashes")  # fmt: skip
+_MANIFEST = ("profile", "models", "methods", "datasets", "corpus", "judge", "protocol", "protocols", "seed", "sizes",
+             "commit", "dirty", "created", "python", "packages", "hardware", "system", "seconds", "hashes")  # fmt: skip
 
 
 def _line(text: str) -> str:
@@ -76,6 +76,8 @@ def _claim(claim: ClaimVerdict, rows: Sequence[Row], tables: ClaimTables | None)
 
 def _stands_on(manifest: Mapping[str, Any]) -> list[str]:
     kept = {name: manifest[name] for name in _MANIFEST if name in manifest}
+    if not kept.get("protocols"):  # no model answers by one of its own
+        kept.pop("protocols", None)
     lines = ["| | |", "|---|---|"]
     for name, value in kept.items():
         shown = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value

@@ -122,6 +122,7 @@ def test_a_row_says_when_edits_and_questions_differ_in_form(trial: Trial, monkey
         case = Case(trial.library.claims[claim], MODEL, method, DATA)
         row, usual = judge_case(chat, case).row, judge_case(trial, case).row
         assert row.descriptive["forms"] == {"edited": "bare prompt" if apart else "text", "asked": "chat template"}
+        assert "protocol chat-4" in row.stands_on and "protocol chat-4" not in usual.stands_on
         assert row.stands_on.endswith(f", {said}") == apart and (said in row.stands_on) == apart
         assert usual.descriptive["forms"]["asked"] == "bare prompt" and "asked in" not in usual.stands_on
     spec = trial.library.claims["comb-retrieval-helps"]  # of a combination the weights are edited, on the bare prompt

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,11 +18,13 @@ from editverdict.editors.base import Answering, Plain
 from editverdict.editors.scr import Memory
 from editverdict.generation.latency import Query
 from editverdict.inference.intervals import LEVEL
+from editverdict.pipeline import measures
 from editverdict.pipeline.cost import peak_memory
-from editverdict.pipeline.edit_times import Stopwatch, edits_in_turns, keeping, stopwatch
+from editverdict.pipeline.edit_times import EditTimes, Stopwatch, edits_in_turns, keeping, stopwatch
 from editverdict.pipeline.latency import BASE, Times, in_turns
+from editverdict.pipeline.measures.efficiency import how_asked
 from editverdict.pipeline.measures.memory_size import score_range
-from editverdict.pipeline.measures.tradeoff import regret, weakest
+from editverdict.pipeline.measures.tradeoff import over_text, regret, weakest
 from editverdict.pipeline.scr_grid import irrelevant_texts, others, texts_in
 from editverdict.pipeline.timing import had_processor, questions_to_time
 from editverdict.pipeline.trial import NotHere
@@ -193,6 +196,31 @@ def test_regret_is_zero_only_for_a_method_that_is_best_on_both() -> None:
     assert apart[1] == ["slow query", "slow edit"]
     both = regret({"best": [1.0], "other": [2.0]}, {"best": [0.1], "other": [1.0]})
     assert both == ([0.0], ["best"])
+
+
+def test_edit_times_of_two_processes_are_compared_over_what_both_timed() -> None:
+    """The machine was three times as slow while A was timed. In truth A's edits take half the time of B's."""
+    slow = EditTimes({"A": [3.0, 3.3], "SCR": [0.03, 0.033]}, {}, {}, "of A")
+    quick = EditTimes({"B": [2.0, 2.2], "SCR": [0.01, 0.011]}, {}, {}, "of B")
+    of_scr = EditTimes({"SCR": [0.02, 0.05]}, {}, {}, "of SCR")
+    over = over_text({"A": slow, "B": quick, "SCR": of_scr}, 2)
+    assert over["A"] == pytest.approx([100.0, 100.0]) and over["B"] == pytest.approx([200.0, 200.0])
+    assert over["SCR"] == [1.0, 1.0] and over_text({"A": slow}, 1)["A"] == pytest.approx([100.0])
+    same = {"A": [1.0, 1.0], "B": [1.0, 1.0]}
+    assert regret(same, {name: over[name] for name in same}) == ([0.0, 0.0], ["A", "A"])
+    assert regret(same, {"A": slow.wall["A"], "B": quick.wall["B"]})[1] == ["B", "B"]  # what seconds would say
+
+
+def test_timed_queries_are_put_in_the_form_of_the_model() -> None:
+    forms = {"talks": SimpleNamespace(prompt_form="chat"), "goes on": SimpleNamespace(prompt_form="completion")}
+    profile = SimpleNamespace(protocol=forms["goes on"], protocol_of=forms.__getitem__)
+    assert how_asked(trial(profile=profile), "talks").endswith("chat form")
+    assert how_asked(trial(profile=profile), "goes on").endswith("completion form")
+
+
+def test_no_measure_names_the_profiles_protocol_for_a_model_that_may_have_its_own() -> None:
+    for file in Path(measures.__file__).parent.glob("*.py"):
+        assert "profile.protocol." not in file.read_text(encoding="utf-8"), file.name
 
 
 def test_the_weakest_part_decides_for_all() -> None:

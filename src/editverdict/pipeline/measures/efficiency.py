@@ -38,9 +38,10 @@ def described(trial: Trial, case: Case, made: Measurement, what: str, *many: Any
     return made
 
 
-def how_asked(trial: Trial) -> str:
+def how_asked(trial: Trial, model_id: str) -> str:
     """How timed queries are put, in words."""
-    return f"greedy answers of exactly {EXACTLY} tokens, one query at a time, {trial.profile.protocol.prompt_form} form"
+    form = trial.profile.protocol_of(model_id).prompt_form
+    return f"greedy answers of exactly {EXACTLY} tokens, one query at a time, {form} form"
 
 
 # --------------------------------------------------------------------------- latency
@@ -65,7 +66,11 @@ def latency_ratio(trial: Trial, case: Case) -> Measurement:
     made.edits = length
     every = (own, guard)
     described(
-        trial, case, made, f"{len(own.chains)} queries, {how_asked(trial)}, after chains of {length} edits", *every
+        trial,
+        case,
+        made,
+        f"{len(own.chains)} queries, {how_asked(trial, case.model)}, after chains of {length} edits",
+        *every,
     )
     made.checks |= exact_tokens(*every)
     made.descriptive |= {

@@ -50,7 +50,7 @@ def texts_timed(trial: Trial, case: Case, times: Times) -> list[bool]:
 
 def _timed(trial: Trial, case: Case, made: Measurement, times: Times) -> None:
     made.edits = chain_length(trial, case)
-    described(trial, case, made, f"{METHOD}, {len(times.chains)} queries, {how_asked(trial)}", times)
+    described(trial, case, made, f"{METHOD}, {len(times.chains)} queries, {how_asked(trial, case.model)}", times)
     made.checks |= exact_tokens(times) | in_force(texts_timed(trial, case, times), "timed own prompts")
     made.descriptive["seconds_per_query"] = _table(times, trial, lambda query: query.total)
     made.descriptive["seconds_of_retrieval"] = _table(times, trial, lambda query: query.retrieval)
@@ -198,7 +198,7 @@ def retrieval_score_range(trial: Trial, case: Case) -> Measurement:
     made.edits, made.recipes = length, [found.key, gold.key]
     made.stands_on = (
         f"{case.subject}, {METHOD}, {len(chains)} chains of {length} edits in one memory, "
-        f"protocol {trial.profile.protocol.id}, judge {trial.profile.judge}"
+        f"protocol {trial.profile.protocol_of(case.model).id}, judge {trial.profile.judge}"
     )
     made.descriptive["scores"] = {name: dict(vars(scores_of(own_rows))) for name, own_rows in rows.items()}
     made.descriptive["text_in_context"] = found.in_context
@@ -211,17 +211,17 @@ def retrieval_score_range(trial: Trial, case: Case) -> Measurement:
                 "irrelevant-memory (positive)": made.controls["irrelevant-memory"].units,
             },
         ),
-        _scores_picture(trial, rows),
+        _scores_picture(trial.profile.protocol_of(case.model).id, rows),
     ]
     return made
 
 
-def _scores_picture(trial: Trial, rows: Mapping[str, Rows]) -> dict[str, Any]:
+def _scores_picture(protocol: str, rows: Mapping[str, Rows]) -> dict[str, Any]:
     """Table 46 in our form."""
     scores = {name: scores_of(own) for name, own in rows.items()}
     return {
         "kind": "answers",
-        "title": f"Scores of {METHOD} by memory and number of retrieved texts, answers of {trial.profile.protocol.id}",
+        "title": f"Scores of {METHOD} by memory and number of retrieved texts, answers of {protocol}",
         "columns": ["configuration", *DIMENSIONS],
         "rows": [
             [name, *(None if getattr(one, part) is None else round(getattr(one, part), 3) for part in DIMENSIONS)]

@@ -94,7 +94,7 @@ def single_edit_success(trial: Trial, case: Case) -> Measurement:
     # A method that does nothing is far from perfect, too, and says nothing of editing.
     made.checks |= edits_in_force({method: alone}, asked.unedited())
     made.edits, made.resolution = 1, step
-    how = f"protocol {trial.profile.protocol.id}, judge {trial.profile.judge}"
+    how = f"protocol {trial.profile.protocol_of(case.model).id}, judge {trial.profile.judge}"
     made.stands_on = f"{case.subject}, {len(per_edit)} single edits, {how}"
     return made
 

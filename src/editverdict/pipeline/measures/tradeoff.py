@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from editverdict.data.records import EditRecord
@@ -11,7 +11,7 @@ from editverdict.evaluation.dimensions import scores_of
 from editverdict.inference.intervals import LEVEL, Estimate, t_interval
 from editverdict.inference.standard_errors import mean_of, standard_error
 from editverdict.pipeline.answers import Answered, Asked, answers_before, ask, in_state
-from editverdict.pipeline.edit_times import TEXT_ALONE
+from editverdict.pipeline.edit_times import TEXT_ALONE, EditTimes
 from editverdict.pipeline.edits import editor_of, steps
 from editverdict.pipeline.latency import NO_OP, PLANTED, control_times, times_of
 from editverdict.pipeline.lengths import chain_length
@@ -51,7 +51,7 @@ def regret(latencies: Parts, edits: Parts) -> tuple[list[float], list[str]]:
     latencies
         Method -> latency over the unedited model's, one per unit.
     edits
-        Method -> seconds per edit, one per unit.
+        Method -> time of an edit, one per unit; all methods in the same unit (:func:`over_text`).
 
     Returns
     -------
@@ -69,6 +69,17 @@ def regret(latencies: Parts, edits: Parts) -> tuple[list[float], list[str]]:
     return units, which
 
 
+def over_text(edits: Mapping[str, EditTimes], count: int) -> Parts:
+    """Method -> time of each edit over that of keeping the same edit as a text, with which it was timed in turns.
+
+    Each method was timed in a process of its own, so that seconds of two methods may be of two loads of the machine, or
+    of two machines. SCR was timed beside every one of them: over its time they are in one unit, and the ratio of two
+    such ratios is the one of the two methods.
+    """
+    pairs = {name: zip(one.wall[name], one.wall[METHOD], strict=True) for name, one in edits.items()}
+    return {name: [own / text for own, text in own_pairs][:count] for name, own_pairs in pairs.items()}
+
+
 @measure("both_axes_regret")
 def both_axes_regret(trial: Trial, case: Case) -> Measurement:
     """Distance of the best method from no added latency at the shortest edit time, per query and edit."""
@@ -82,10 +93,11 @@ def both_axes_regret(trial: Trial, case: Case) -> Measurement:
     count = min(len(guard.chains), *(len(one.wall[m]) for m, one in edits.items()))
     latencies = {m: one.ratios(m)[:count] for m, one in timed.items()}
     seconds = {m: one.wall[m][:count] for m, one in edits.items()}
-    units, which = regret(latencies, seconds)
-    fastest = min(seconds, key=lambda name: median_of(seconds[name]))
-    free = {"free": guard.ratios(NO_OP)[:count]}, {"free": seconds[fastest]}
-    slow = {"slow": guard.ratios(PLANTED)[:count]}, {"slow": seconds[fastest]}
+    over = over_text(edits, count)
+    units, which = regret(latencies, over)
+    fastest = min(over, key=lambda name: median_of(over[name]))
+    free = {"free": guard.ratios(NO_OP)[:count]}, {"free": over[fastest]}
+    slow = {"slow": guard.ratios(PLANTED)[:count]}, {"slow": over[fastest]}
     made = Measurement({"best-on-both": t_interval(units)})
     made.controls["free-lunch"] = t_interval(regret(*free)[0])
     made.controls["planted-slowdown"] = t_interval(regret(*slow)[0])
@@ -95,13 +107,14 @@ def both_axes_regret(trial: Trial, case: Case) -> Measurement:
         trial,
         case,
         made,
-        f"{', '.join(methods)}, chains of {length} edits, {how_asked(trial)}",
+        f"{', '.join(methods)}, chains of {length} edits, {how_asked(trial, case.model)}",
         *every,
         *edits.values(),
     )
     made.checks |= exact_tokens(*every)
     made.descriptive["nearest_to_the_corner"] = {name: which.count(name) for name in methods}
-    made.descriptive["front"] = _front(latencies, seconds)
+    made.descriptive["front"] = _front(latencies, over)
+    made.descriptive["edit_time_over_a_text"] = {name: median_of(own) for name, own in over.items()}
     made.pictures += [
         units_picture(
             case,
@@ -112,14 +125,14 @@ def both_axes_regret(trial: Trial, case: Case) -> Measurement:
                 "planted-slowdown (positive)": made.controls["planted-slowdown"].units,
             },
         ),
-        pareto_picture(trial, latencies, seconds),
+        pareto_picture(trial, latencies, seconds, made.descriptive["front"]),
     ]
     return made
 
 
-def _front(latencies: Parts, seconds: Parts) -> list[str]:
+def _front(latencies: Parts, edits: Parts) -> list[str]:
     """Methods that no other beats on both counts, by medians."""
-    at = {name: (median_of(latencies[name]), median_of(seconds[name])) for name in latencies}
+    at = {name: (median_of(latencies[name]), median_of(edits[name])) for name in latencies}
     return [
         name
         for name, (x, y) in at.items()
@@ -127,9 +140,11 @@ def _front(latencies: Parts, seconds: Parts) -> list[str]:
     ]
 
 
-def pareto_picture(trial: Trial, latencies: Parts, seconds: Parts) -> dict[str, Any]:
-    """Edit time against latency, one point per method with the intervals of both."""
-    front = _front(latencies, seconds)
+def pareto_picture(trial: Trial, latencies: Parts, seconds: Parts, front: Sequence[str]) -> dict[str, Any]:
+    """Edit time against latency, one point per method with the intervals of both.
+
+    Seconds are what each method's own timing showed; ``front`` is found from ratios.
+    """
     points = []
     for name in latencies:
         x, y = t_interval([math.log10(one) for one in seconds[name]]), t_interval(latencies[name])
@@ -212,7 +227,14 @@ def scr_tradeoff(trial: Trial, case: Case) -> Measurement:
     made.controls["ten-fold"] = weakest({"edit-time": free, "latency": planted} | _answers_apart(gold, gross))[1]
     made.edits = length
     described(
-        trial, case, made, f"{len(chains)} chains of {length} edits, {how_asked(trial)}", own, other, guard, edits
+        trial,
+        case,
+        made,
+        f"{len(chains)} chains of {length} edits, {how_asked(trial, case.model)}",
+        own,
+        other,
+        guard,
+        edits,
     )
     made.checks |= exact_tokens(own, other, guard) | retrieval_in_force(scr)
     parts = times | _answers_apart(scr, after)
