@@ -14,6 +14,8 @@ from editverdict.inference.rows import Row
 
 FORMS_KEY = "forms"
 """Key of ``Row.descriptive`` that holds ``edited`` and ``asked``, of rows that ask edited models."""
+OTHERWISE = "edited"
+"""Key of what a case keeps of a state whose edits were made in another form than the profile's; holds that form."""
 BARE, CHAT, TEXT = "bare prompt", "chat template", "text"
 """Forms: the prompt as it is; in the model's chat template; kept as a text that is put before the question."""
 THOUGHTS = "chat template where its thoughts begin"

@@ -10,6 +10,7 @@ from editverdict.data.records import EditRecord
 from editverdict.evaluation.dimensions import Locality, per_edit_scores, require_one_score_id
 from editverdict.evaluation.questions import DIMENSIONS, Dimension
 from editverdict.inference.comparisons import Outcomes
+from editverdict.inference.forms import OTHERWISE
 
 
 def subjects_of(records: Sequence[EditRecord]) -> dict[str, str]:
@@ -70,6 +71,14 @@ def facts_kept(
     kept = {"method": method, "schedule": schedule, "score_id": score_id, "facts": facts, "questions": questions}
     where = [[number, key] for number, own in enumerate(keys) for key in own]
     return {**kept, "answers": where} if where else kept
+
+
+def in_other_form(states: Sequence[Mapping[str, Any]], form: str) -> list[dict[str, Any]]:
+    """Kept states, marked as edited in a form that is not the profile's: no table sets them beside its other states.
+
+    Protocol and judge do not tell them apart, for those are about how a state is asked, not how it was made.
+    """
+    return [{**state, OTHERWISE: form} for state in states if state]
 
 
 def question_name(row: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from editverdict.inference.contests import Contest, Fact, MethodState, contest
-from editverdict.inference.forms import apart, apart_in, methods_apart
+from editverdict.inference.forms import OTHERWISE, apart, apart_in, methods_apart
 from editverdict.inference.rows import Row
 
 FOLDER, FILE = "facts", "comparisons.json"
@@ -100,7 +100,11 @@ def contests_of(files: Sequence[Path], rows: Sequence[Row], methods: Sequence[st
 
 
 def read_facts(files: Sequence[Path], rows: Sequence[Row]) -> tuple[list[dict[str, Any]], list[str]]:
-    """What cases that have a row have kept, and a note for every file that cannot be read."""
+    """What cases that have a row have kept, and a note for every file that cannot be read.
+
+    States whose edits were made in another form than the profile's are left out, with a note each: a difference of
+    methods would be one of forms.
+    """
     cases = {row.case for row in rows}
     kept: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -108,10 +112,18 @@ def read_facts(files: Sequence[Path], rows: Sequence[Row]) -> tuple[list[dict[st
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
             if found["case"] in cases:
-                kept.append({name: found[name] for name in ("case", "model", "dataset")} | {"states": _states(found)})
+                states = _states(found)
+                notes += [_otherwise(found["case"], state) for state in states if OTHERWISE in state]
+                own = [state for state in states if OTHERWISE not in state]
+                kept.append({name: found[name] for name in ("case", "model", "dataset")} | {"states": own})
         except (OSError, ValueError, KeyError, TypeError) as error:
             notes.append(f"{file.name} cannot be read ({type(error).__name__}: {error}); its facts are left out")
     return kept, notes
+
+
+def _otherwise(case: str, state: Mapping[str, Any]) -> str:
+    said = f"{state['method']}, {state['schedule']}: {case} edited on the {state[OTHERWISE]}"
+    return f"{said}, in another form than this run's other edits; left out"
 
 
 def _states(found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -133,6 +145,8 @@ def tables_of(
 ) -> list[Contest]:
     """One table per model, dataset, protocol and judge, of what cases have kept; ``notes`` stand below each."""
     merged: dict[tuple[str, str, str], dict[tuple[str, str], _Merged]] = {}
+    silent = {found["case"] for found in kept if not found["states"]}  # what such a row says is about no table
+    rows = [row for row in rows if row.case not in silent]
     for found in kept:
         for state in found["states"]:
             table = merged.setdefault((found["model"], found["dataset"], state["score_id"]), {})

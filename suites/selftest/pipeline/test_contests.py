@@ -10,7 +10,7 @@ import pytest
 
 from editverdict.evaluation.dimensions import scores_of
 from editverdict.inference.rows import Region, Row
-from editverdict.pipeline.comparing import facts_kept
+from editverdict.pipeline.comparing import facts_kept, in_other_form
 from editverdict.pipeline.contests import FILE, FOLDER, refresh_contests, write_facts
 from suites.selftest.pipeline.planted_answers import Right, answered, chains, scored
 
@@ -137,6 +137,25 @@ def test_methods_that_are_asked_otherwise_than_they_edit_are_named(tmp_path: Pat
     assert said.startswith("ROME: edited on the bare prompt, asked in the chat template;")
     (found,) = refresh_contests(tmp_path, [made, row("SCR", descriptive=text)])
     assert found.remarks == ()
+
+
+def test_edits_of_another_form_are_in_no_table_and_are_named(tmp_path: Path) -> None:
+    """One case edits AlphaEdit on the bare prompt, all others in the template: protocol, judge and schedule are one."""
+    usual = keep(tmp_path, state("AlphaEdit", GOOD), state("SCR", GOOD), method="AlphaEdit")
+    other = row(
+        "AlphaEdit", case="other[m-AlphaEdit-d]", descriptive={"forms": {"edited": "bare prompt", "asked": "t"}}
+    )
+    bare = [state("AlphaEdit", WEAK), state("easyedit:AlphaEdit", WEAK)]
+    write_facts(tmp_path, "other__AlphaEdit", other, in_other_form(bare, "bare prompt"))
+    (found,) = refresh_contests(tmp_path, [usual, other], ("AlphaEdit", "SCR"))
+    assert {(line.first, line.second) for line in found.lines} == {("AlphaEdit", "SCR")}
+    assert all(line.difference == 0.0 for line in found.lines) and found.remarks == ()
+    assert [why.split(":")[0] for why in found.left_out] == ["AlphaEdit, after 10", "easyedit"]
+    assert all("edited on the bare prompt, in another form" in why for why in found.left_out)
+    # Unmarked, the two forms of AlphaEdit are taken for one.
+    write_facts(tmp_path, "other__AlphaEdit", other, bare)
+    (mixed,) = refresh_contests(tmp_path, [usual, other], ("AlphaEdit", "SCR"))
+    assert any("cases disagree" in why for why in mixed.left_out)
 
 
 def test_a_case_that_lost_its_facts_leaves_none_and_a_damaged_file_is_named(tmp_path: Path) -> None:

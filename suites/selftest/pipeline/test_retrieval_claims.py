@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from editverdict.pipeline.measurement import Case, Measurement, measures
 from editverdict.pipeline.measures import alphaedit, retrieval
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
+from editverdict.schema.protocols import AnswerProtocol
 from suites.selftest.pipeline.planted_answers import (
     GOLD,
     NOTHING,
@@ -256,6 +258,29 @@ def test_implementations(judged: Judge, monkeypatch: pytest.MonkeyPatch, theirs:
     planted = {"after_AlphaEdit_L2_1": KEPT, "single_AlphaEdit_L2_1": PERFECT, "after_easyedit:ROME": theirs}
     _, found = judged("alpha-impl-consistent", "AlphaEdit-L2-1", **planted)
     assert found.decision.verdict == verdict and in_order(found), found.decision.reason
+
+
+def test_implementations_on_bare_prompts_mark_what_they_keep(
+    judged: Judge, trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the profile edits within the template, so that no table sets them beside the other cases' states."""
+    monkeypatch.setattr(alphaedit, "editor_of", lambda *_: None)
+    monkeypatch.setattr(alphaedit, "OUTSIDE", "easyedit:ROME")
+    planted = {"after_AlphaEdit_L2_1": KEPT, "single_AlphaEdit_L2_1": PERFECT, "after_easyedit:ROME": KEPT}
+    plain = PlantedChains.finished
+
+    def finished(asked: PlantedChains, made: Measurement, *given: Any) -> Measurement:
+        made.facts = [{"method": "AlphaEdit-L2-1"}, {}]
+        return plain(asked, made, *given)
+
+    monkeypatch.setattr(PlantedChains, "finished", finished)
+    made, _ = judged("alpha-impl-consistent", "AlphaEdit-L2-1", **planted)
+    assert made.facts == [{"method": "AlphaEdit-L2-1"}, {}]
+    chat = AnswerProtocol(id="chat", prompt_form="chat", max_new_tokens=4, stop=())
+    changes = {"edit_form": "question", "protocol": chat}
+    monkeypatch.setattr(trial, "profile", trial.profile.model_copy(update=changes))
+    made, _ = judged("alpha-impl-consistent", "AlphaEdit-L2-1", **planted)
+    assert made.facts == [{"method": "AlphaEdit-L2-1", "edited": "bare prompt"}]
 
 
 def test_easyedit_without_its_python_is_not_run(trial: Trial) -> None:

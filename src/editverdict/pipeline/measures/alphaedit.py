@@ -8,7 +8,9 @@ from editverdict.evaluation.questions import DIMENSIONS
 from editverdict.inference.intervals import Estimate, t_interval
 from editverdict.inference.smallest import smallest_mean
 from editverdict.pipeline.answers import Answered
+from editverdict.pipeline.comparing import in_other_form
 from editverdict.pipeline.edits import editor_of
+from editverdict.pipeline.forms import forms_of
 from editverdict.pipeline.frames import in_bare_form
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.answering import begin, headroom, primary_and_controls
@@ -131,9 +133,10 @@ def kept_unlike_other_models(trial: Trial, case: Case) -> Measurement:
 def other_implementation(trial: Trial, case: Case) -> Measurement:
     """Reliability after the chain by EasyEdit's AlphaEdit minus by ours, same L2 and facts, per chain.
 
-    On the bare prompt whatever form the profile edits in, since EasyEdit's editors know no other.
+    On the bare prompt whatever form the profile edits in, since EasyEdit's editors know no other; where that is another
+    form than the profile's, what the states came to is marked, for it belongs into no table with its other methods.
     """
-    trial, method = in_bare_form(trial), method_of(case)
+    usual, trial, method = forms_of(trial, case), in_bare_form(trial), method_of(case)
     if OUTSIDE not in trial.library.methods:
         raise NotHere(f"needs the method '{OUTSIDE}' in specs/methods")
     editor_of(trial, OUTSIDE, case.model)  # says what is needed before anything is measured
@@ -147,4 +150,7 @@ def other_implementation(trial: Trial, case: Case) -> Measurement:
     made.checks |= headroom("headroom-single-rel", mean(scores_in(alone, "rel")), "reliability of single edits")
     scores = {"EasyEdit": theirs, "ours": own, "single": alone}
     title = f"Reliability after {asked.length} edits, EasyEdit's AlphaEdit minus ours, per chain"
-    return asked.finished(made, scores, title, primary_and_controls(made, case, method_of(case)))
+    made = asked.finished(made, scores, title, primary_and_controls(made, case, method_of(case)))
+    if (form := forms_of(trial, case)["edited"]) != usual["edited"]:
+        made.facts = in_other_form(made.facts, form)
+    return made
