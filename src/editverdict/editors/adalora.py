@@ -211,6 +211,7 @@ class AdaLora:
     name: ClassVar[str] = "adalora"
     version: ClassVar[int] = 1
     answers_itself: ClassVar[bool] = False
+    reads_corpus: ClassVar[bool] = False
     hyperparameters_type: ClassVar[type[Hyperparameters]] = AdaLoraSettings
 
     def __init__(self, hyperparameters: AdaLoraSettings) -> None:

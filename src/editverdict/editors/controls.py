@@ -28,6 +28,7 @@ class NoOp:
     name: ClassVar[str] = "no-op"
     version: ClassVar[int] = 1
     answers_itself: ClassVar[bool] = False
+    reads_corpus: ClassVar[bool] = False
     hyperparameters_type: ClassVar[type[Hyperparameters]] = NoSettings
 
     def __init__(self, hyperparameters: NoSettings) -> None:

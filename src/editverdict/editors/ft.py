@@ -89,6 +89,7 @@ class Ft:
     name: ClassVar[str] = "ft"
     version: ClassVar[int] = 1
     answers_itself: ClassVar[bool] = False
+    reads_corpus: ClassVar[bool] = False
     hyperparameters_type: ClassVar[type[Hyperparameters]] = FtSettings
 
     def __init__(self, hyperparameters: FtSettings) -> None:

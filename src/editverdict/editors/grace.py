@@ -215,6 +215,7 @@ class Grace:
     name: ClassVar[str] = "grace"
     version: ClassVar[int] = 2
     answers_itself: ClassVar[bool] = True
+    reads_corpus: ClassVar[bool] = False
     hyperparameters_type: ClassVar[type[Hyperparameters]] = GraceSettings
 
     def __init__(self, hyperparameters: GraceSettings) -> None:

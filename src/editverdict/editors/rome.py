@@ -104,6 +104,11 @@ class Rome:
     def __init__(self, hyperparameters: RomeSettings) -> None:
         self.hyperparameters = hyperparameters
 
+    @property
+    def reads_corpus(self) -> bool:
+        """Whether texts come into an edit: by the covariance of their keys."""
+        return self.hyperparameters.covariance
+
     def layer(self, loaded: LoadedModel) -> int:
         """The edited layer."""
         if loaded.sites.spec.encoder_decoder:

@@ -183,6 +183,7 @@ class Scr:
     name: ClassVar[str] = "scr"
     version: ClassVar[int] = 2
     answers_itself: ClassVar[bool] = True
+    reads_corpus: ClassVar[bool] = False
     keeps_texts: ClassVar[bool] = True
     hyperparameters_type: ClassVar[type[Hyperparameters]] = ScrSettings
 

@@ -27,12 +27,11 @@ from editverdict.ledger.quoted import resolve, setting
 from editverdict.ledger.tables import Ledger
 from editverdict.pipeline.judging import judge_of
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measures
+from editverdict.pipeline.scopes import scope_of
 from editverdict.pipeline.trial import NotHere, Trial
 from editverdict.schema.claims import ClaimSpec, Control, PaperValue
 from editverdict.schema.library import SpecLibrary, spec_hash
 
-PAPER_TEXTS = 100_000
-"""Texts behind the paper's spectra (B.1)."""
 PAPER_EDITS = 1_301
 """The paper's longest sequence (ZsRE, Table 37): as far as it followed a method whose collapse it does not report."""
 
@@ -178,7 +177,7 @@ def _judged(trial: Trial, case: Case) -> Judged:
     made = _measured(trial, case)
     ruling = rule(case.claim, made, *_required(trial, case), horizon_of(trial.library, case))
     decision, primary = ruling.decision, ruling.primary
-    scope, why = _scope(trial, case)
+    scope, why = scope_of(trial, case, made.edits, primary.n_units)
     row = blank_row(trial, case, decision.verdict, decision.reason)
     row = row.model_copy(
         update={
@@ -274,25 +273,6 @@ def _required(trial: Trial, case: Case) -> tuple[list[CheckResult], list[Control
     return checks, controls
 
 
-def _scope(trial: Trial, case: Case) -> tuple[Any, str]:
-    """replication, extension or rehearsal, computed from the specs."""
-    model = trial.library.models[case.model]
-    if model.weights == "random":
-        return "rehearsal", f"{case.model} has random weights"
-    new = [] if model.in_paper else [f"model {case.model} is not in the paper"]
-    if not trial.library.corpora[trial.profile.corpus].in_paper:
-        new.append(f"corpus {trial.profile.corpus} is not the paper's")
-    if case.method and not trial.library.methods[case.method].in_paper:
-        new.append(f"method {case.method} is not in the paper")
-    if case.dataset and not trial.library.datasets[case.dataset].in_paper:
-        new.append(f"dataset {case.dataset} is not in the paper")
-    if trial.profile.sizes.base_texts < PAPER_TEXTS and case.claim.suite == "hypotheses":
-        new.append(f"{trial.profile.sizes.base_texts} texts where the paper has {PAPER_TEXTS}")
-    if case.claim.suite == "benchmark":
-        new.append(f"chains of {trial.profile.sizes.chain_length} edits where the paper has 100 to 1,301")
-    return ("extension", "; ".join(new)) if new else ("replication", "model, method, data and corpus are the paper's")
-
-
 def _hashes(trial: Trial, case: Case, made: Measurement) -> dict[str, str]:
     identity, library = trial.model(case.model).identity, trial.library
     found = {
@@ -332,7 +312,7 @@ def paper_number(value: PaperValue, ledger: Ledger | None) -> PaperNumber:
 def blank_row(trial: Trial, case: Case, verdict: CaseVerdict, reason: str) -> Row:
     """A row with everything that the spec alone decides."""
     claim = case.claim
-    scope, why = _scope(trial, case)
+    scope, why = scope_of(trial, case)
     return Row(
         case=case.id,
         claim=claim.id,

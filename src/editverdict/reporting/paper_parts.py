@@ -28,7 +28,7 @@ _CHAIN = (
 )
 _ANSWERS = (
     "Scores are of the questions about all edits of a chain, in the paper's unit, over all chains; the paper lets a "
-    "language model judge answers, and its sequences are of 100 to 1,301 edits."
+    "language model judge answers, and its sequences are of 10 to 1,301 edits."
 )
 _TASKS = (
     "Accuracy in percent, mean over chains; the average is over the tasks of a suite that have a right choice. The "
