@@ -91,6 +91,7 @@ def claim_verdict(
     level: float = LEVEL,
     family_p: Mapping[str, float] | None = None,
     ranges_over: Sequence[Axis] = (),
+    unplanned: str = "",
 ) -> ClaimVerdict:
     """The verdict of one claim over its planned cases.
 
@@ -118,6 +119,8 @@ def claim_verdict(
         Holm over the claim's own cases. A planned case absent from it counts as 1.
     ranges_over
         What the claim says it holds for every one of.
+    unplanned
+        Why no case is planned, where none is.
 
     Raises
     ------
@@ -129,7 +132,9 @@ def claim_verdict(
     have = tuple(found[case] for case in planned if case in found)
     first = have[0] if have else None
     rule: Quantifier = quantifier or (first.quantifier if first else "all")
-    finding = _ranging(_find(rule, have, planned, missing, level, family_p, about), ranges_over)
+    finding = _Finding("not_run", unplanned or "the profile plans no case of this claim", ())
+    if planned:
+        finding = _ranging(_find(rule, have, planned, missing, level, family_p, about), ranges_over)
     standing = [row for row in finding.rows if row.verdict in DECIDED]
     return ClaimVerdict(
         claim=claim,
@@ -196,8 +201,6 @@ def _find(
     family_p: Mapping[str, float] | None,
     about: Sequence[str],
 ) -> _Finding:
-    if not planned:
-        return _Finding("not_run", "the profile plans no case of this claim", ())
     if len(planned) == 1 and rows and not family_p and rule in ("all", "exists"):
         return _single(rows[0])
     survivors = _survivors(rule, rows, planned, level, family_p)

@@ -27,6 +27,7 @@ from editverdict.pipeline.matrix import cases_of, planned_claims
 from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.surveys import surveys
 from editverdict.pipeline.trial import NotHere, Trial
+from editverdict.pipeline.unplanned import unplanned, why_no_case
 from editverdict.schema.library import SpecLibrary
 from editverdict.schema.profiles import ProfileSpec
 from editverdict.store import Ledger
@@ -285,6 +286,7 @@ def judge_claims(trial: Trial, rows: Sequence[Row], suites: Sequence[str]) -> li
                 kind=claim.kind,
                 generality=_generality(own, claim.population),
                 ranges_over=claim.ranges_over,
+                unplanned="" if planned else why_no_case(trial.library, trial.profile, claim),
             )
         )
     return found
@@ -305,6 +307,8 @@ def finish(
     rows = merge_rows([results], on_conflict="last") if results.exists() else []
     claims = judge_claims(trial, rows, suites)
     (trial.run_dir / "claims.json").write_text(json.dumps([c.model_dump(mode="json") for c in claims], indent=1))
-    (trial.run_dir / "manifest.json").write_text(json.dumps(manifest(trial, folder, seconds, rows), indent=1))
+    made = manifest(trial, folder, seconds, rows)
+    made["unplanned"] = unplanned(trial.library, trial.profile, suites)
+    (trial.run_dir / "manifest.json").write_text(json.dumps(made, indent=1))
     refresh_contests(trial.run_dir, rows, trial.profile.all_methods)
     return rows, claims

@@ -92,6 +92,16 @@ def _surveys(manifest: Mapping[str, Any]) -> list[str]:
     return [f"## Data that no run can test ({len(found)})", "", *lines, ""] if found else []
 
 
+def _unplanned(manifest: Mapping[str, Any]) -> list[str]:
+    """Claims that the profile leaves out, with what each of them needs; those with one reason stand together."""
+    found = manifest.get("unplanned") or {}
+    by_reason: dict[str, list[str]] = {}
+    for claim, reason in found.items():
+        by_reason.setdefault(str(reason), []).append(f"`{claim}`")
+    lines = [f"- {', '.join(claims)}: {_line(reason)}." for reason, claims in by_reason.items()]
+    return [f"## Not on trial in this profile ({len(found)})", "", *lines, ""] if found else []
+
+
 def _forms(rows: Sequence[Row]) -> list[str]:
     """What must be known before any number of a method is read, where edits and questions differ in form."""
     own = [row for row in rows if apart(row.descriptive)]
@@ -139,6 +149,7 @@ def findings_markdown(
         if own:
             text += [f"## {title} ({len(own)})", "", meaning, ""]
             text += [line for claim in own for line in _claim(claim, rows, states.get(claim.claim))] + [""]
+    text += _unplanned(manifest)
     text += _surveys(manifest)
     text += contests_markdown(contests, _line)
     text += ledger_markdown(ledger, _line)
