@@ -75,9 +75,10 @@ def stands_on(made: Mapping[str, Any]) -> list[str]:
     """Two sentences on what a table was made with, from its manifest."""
     hardware = made["hardware"]
     changed = " (with changes)" if made["dirty"] else ""
+    protocol = (made.get("protocols") or {}).get(made["models"][0]) or made["protocol"]  # its own, where it has one
     return [
         f"Model `{made['models'][0]}`, data `{made['datasets'][0]}` (split `test`), profile `{made['profile']}`, "
-        f"judge `{made['judge']}`, protocol `{made['protocol']['id']}`, seed {made['seed']}.",
+        f"judge `{made['judge']}`, protocol `{protocol['id']}`, seed {made['seed']}.",
         f"editverdict {made['editverdict']}, commit {made['commit']}{changed}, torch {made['packages']['torch']}, "
         f"{hardware['processor']}, {hardware['threads_per_process']} thread per process, {made['created']}.",
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from editverdict.reporting.methods_table import methods_markdown, wilson
+from editverdict.reporting.methods_table import methods_markdown, stands_on, wilson
 
 MANIFEST: dict[str, Any] = {
     "models": ["m"],
@@ -66,3 +66,8 @@ def test_what_was_reached_on_facts_held_out_of_training_is_told_once() -> None:
     text = methods_markdown(MANIFEST, [*lines, {"method": "N", "schedule": "single", **base, "held_out": None}], {})
     assert text.count("held out of its training") == 1
     assert "M, facts held out of its training (48 of the split `tune`): success 0.94 on the prompts, 0.80" in text
+
+
+def test_a_model_with_a_protocol_of_its_own_is_said_to_answer_by_it() -> None:
+    assert "protocol `completion-10`" in stands_on({**MANIFEST, "protocols": {"other": {"id": "chat-50"}}})[0]
+    assert "protocol `chat-50`" in stands_on({**MANIFEST, "protocols": {"m": {"id": "chat-50"}}})[0]
