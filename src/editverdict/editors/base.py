@@ -259,6 +259,16 @@ class KeepsTexts(Protocol):
 
 
 @runtime_checkable
+class KnowsItsTexts(Protocol):
+    """An editor that says whether texts of the corpus come into its edits; one that does not is taken to read them."""
+
+    @property
+    def reads_corpus(self) -> bool:
+        """Whether covariances or texts to train on are taken from the corpus: rows then say whose corpus it is."""
+        ...
+
+
+@runtime_checkable
 class Trains(Protocol):
     """An editor that rests on something trained (:attr:`Resources.trained`); its steps are keyed by that, too."""
 

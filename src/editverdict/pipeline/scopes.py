@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from editverdict.editors.base import KnowsItsTexts
 from editverdict.pipeline.edits import editor_of, state_method
 from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.trial import Trial
@@ -123,4 +124,4 @@ def _reads_corpus(trial: Trial, method: str, model_id: str) -> bool:
         editor = editor_of(trial, state_method(trial, method), model_id)
     except Exception:  # of another tool, or it cannot be made: a row that says so must exist all the same
         return True
-    return bool(getattr(editor, "reads_corpus", True))
+    return editor.reads_corpus if isinstance(editor, KnowsItsTexts) else True
