@@ -63,6 +63,8 @@ class Estimate:
     """What the units' spread does not show, because they have it in common."""
     parts: int = 1
     """Of how many parts this is the least: each counts when p values against it are corrected further."""
+    open: str | None = None
+    """Why this decides nothing, however many units there are (:meth:`left_open`)."""
 
     def record(self) -> dict[str, Any]:
         """What is needed beside the units to compute the interval again; belongs in ``Row.descriptive``."""
@@ -73,6 +75,8 @@ class Estimate:
             record["shared"] = [self.shared.error, self.shared.dof]
         if self.parts > 1:
             record["parts"] = self.parts
+        if self.open is not None:
+            record["open"] = self.open
         return record if self.bounds is None else record | {"bounds": list(self.bounds)}
 
     def within(self, bounds: Bounds) -> Estimate:
@@ -82,6 +86,16 @@ class Estimate:
         least, most = (-math.inf if bounds[0] is None else bounds[0], math.inf if bounds[1] is None else bounds[1])
         low, high = (min(max(end, least), most) for end in self.interval)
         return replace(self, interval=(low, high), bounds=bounds)
+
+    def left_open(self, why: str) -> Estimate:
+        """The same value and units without an interval: what they are biased by is not known.
+
+        An interval of the units alone would be read as one of the quantity, so it is quoted behind ``why`` and nowhere
+        else.
+        """
+        if self.interval is not None:
+            why = f"{why} (by its units alone [{self.interval[0]:.4g}, {self.interval[1]:.4g}])"
+        return replace(self, interval=None, method="none", note=why, open=why)
 
     def size(self, more: float = 0.0) -> Estimate:
         """The absolute value of what this estimates, with the interval of the signed quantity folded at zero.

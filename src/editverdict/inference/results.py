@@ -222,7 +222,8 @@ def stored_estimate(row: Row) -> Estimate:
     """The primary estimate of a row, from its units if it says how, else as stored."""
     record = row.descriptive.get(ESTIMATION_KEY)
     found = replayed(row.units, row.estimate, row.level, record if isinstance(record, Mapping) else None)
-    return found or Estimate(row.estimate, row.interval, row.level, row.n_units, row.units, "none")
+    why = record.get("open") if isinstance(record, Mapping) else None
+    return found or Estimate(row.estimate, row.interval, row.level, row.n_units, row.units, "none", open=why)
 
 
 def _rejudged(control: ControlResult, row: Row) -> ControlResult:

@@ -7,7 +7,8 @@ controls, the validity checks and the rival definitions. The first rule that app
 2. a negative or positive control failed            -> invalid
 3. there is no primary estimate                     -> inconclusive, "no data"
 4. fewer units than the spec asks for               -> inconclusive, with the value printed
-5. a negative or positive control is undecided      -> inconclusive, naming it
+5. a negative or positive control is undecided      -> inconclusive, naming it; or the estimate's bias is not known,
+   so that it has no interval                       -> inconclusive, saying why
 6. the claim is about what may come late, the chains end below the horizon, and the interval says that it has not
    come (outside the region, where an effect is claimed; inside, where its absence is) -> inconclusive
 7. the interval lies inside the region, and what was measured is only a part of what the claim says -> inconclusive
@@ -163,7 +164,7 @@ def decide_case(
     specific = combined_specific([control.specific for control in controls if control.role == "comparator"])
     obstacle = _obstacle(unit, region, primary, min_units, controls)
     if obstacle is not None or primary.interval is None:
-        why = obstacle or "no interval"
+        why = "; ".join(text for text in (obstacle, primary.open) if text) or "no interval"
         return CaseDecision("inconclusive", f"INCONCLUSIVE: {why}; {measured}", None, False, specific, judged)
     verdict = regions.decide(region, primary.interval)
     held_back = _held_back(verdict, late, part)

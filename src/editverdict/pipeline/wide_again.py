@@ -1,7 +1,7 @@
 """Angles on the larger sample found again: what ``pipeline.wide_angles`` keeps of its passes is nothing but angles.
 
-Of the first state both passes are made once more, over whole sequences where the artifact goes on from stored inputs; a
-few texts are run alone, spectra are held against sums of the states, and angles come from eigenvalues.
+Of one state of a claim both passes are made once more, over whole sequences where the artifact goes on from stored
+inputs; a few texts are run alone, spectra are held against sums of the states, and angles come from eigenvalues.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def found_again(trial: Trial, model_id: str, sample: TextSample, state: State, s
     found = record.json()
     outcomes = [CheckOutcome(str(name), bool(ok), str(detail)) for name, ok, detail in found["checks"]]
     outcomes.append(check_cosines(stored, {int(layer): own for layer, own in found["angles"].items()}))
-    return [Finding("large sample, first state", outcome) for outcome in outcomes]
+    return [Finding("large sample", outcome) for outcome in outcomes]
 
 
 def _produce(

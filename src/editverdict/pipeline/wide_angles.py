@@ -52,11 +52,17 @@ class WideAngles:
     key: str
 
 
+def samples_suffice(trial: Trial, model_id: str) -> bool:
+    """Whether the paired subset itself is large enough for angles."""
+    return trial.subset(model_id).n_samples >= PER_DIMENSION * trial.model(model_id).sites.width
+
+
 def wide_sample(trial: Trial, model_id: str) -> TextSample | None:
-    """The larger sample; None where the paired subset is large enough, or the base sample has no more to give."""
-    own, width = trial.subset(model_id), trial.model(model_id).sites.width
-    found = trial.sample(model_id).head(min(PER_DIMENSION * width, trial.sample(model_id).n_samples))
-    return found if own.n_samples < PER_DIMENSION * width and found.n_samples > own.n_samples else None
+    """The larger sample; None where the paired subset is large enough, or the base sample is too small itself."""
+    wanted = PER_DIMENSION * trial.model(model_id).sites.width
+    if samples_suffice(trial, model_id) or trial.sample(model_id).n_samples < wanted:
+        return None
+    return trial.sample(model_id).head(wanted)
 
 
 def bases_of(states: Mapping[int, Tensor]) -> dict[int, Spectrum]:

@@ -29,6 +29,9 @@ class Sizes(Spec):
     angle_tokens: Annotated[int, Field(ge=1)]
     angle_states: Annotated[int, Field(ge=2)] = 6
     """Where ``angle_tokens`` are fewer than ten per dimension: states of a claim that are measured again on so many."""
+    angle_chains: Annotated[int, Field(ge=0)] = 0
+    """As ``angle_states``, of claims on deep angles along chains: chains that are measured again; without them such a
+    claim decides nothing."""
     text_blocks: Annotated[int, Field(ge=2)]
     random_seeds: Annotated[int, Field(ge=1)]
     timed_prompts: Annotated[int, Field(ge=1)] = 20

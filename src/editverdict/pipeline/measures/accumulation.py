@@ -27,6 +27,7 @@ from editverdict.pipeline.measures.growth import (
     median_r,
     planted_growth,
     r_min,
+    single_changes,
     still,
 )
 from editverdict.pipeline.measures.perturbation import method_of, reach, start, units_picture
@@ -75,13 +76,15 @@ def exponent_of_r_min(trial: Trial, case: Case) -> Measurement:
     lengths = schedule(trial, chain_length(trial, case))
     sides = (method, f"placebo:{method}")
     own, placebo = (along(trial, case, m, lengths) for m in sides)
-    made = start(trial, case, _all(own), _what(own), resolved=True)
-    least, random = (grown(trial, case, m, many, at, r_min) for m, many in zip(sides, (own, placebo), strict=True))
+    singly, imitated = (single_changes(trial, case, m) for m in sides)
+    made = start(trial, case, [*_all(own), *singly], f"{_what(own)}, {len(singly)} single edits", resolved=True)
+    least = grown(trial, case, own, singly, at, r_min)
+    random = grown(trial, case, placebo, imitated, at, r_min)
     made.edits = lengths[-1]
     made.definitions = {
         "r-min": exponent(lengths, least),
-        "rms": rms_exponent(lengths, grown(trial, case, method, own, at, r_min, "rms")),
-        "median-r": exponent(lengths, grown(trial, case, method, own, at, median_r)),
+        "rms": rms_exponent(lengths, grown(trial, case, own, singly, at, r_min, "rms")),
+        "median-r": exponent(lengths, grown(trial, case, own, singly, at, median_r)),
     }
     for name, coherent in (("random-walk", False), ("coherent", True)):
         made.controls[name] = exponent(lengths, planted_growth(trial, case, lengths, coherent=coherent))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from editverdict.editors.base import State
 from editverdict.geometry.amplification import Amplification
 from editverdict.pipeline.changes import Change, changes
 from editverdict.pipeline.edits import steps
@@ -33,18 +34,16 @@ def schedule(trial: Trial, length: int, least: int = MIN_STEPS) -> list[int]:
     return found
 
 
+def states_along(trial: Trial, case: Case, method: str, lengths: Sequence[int]) -> dict[int, list[State]]:
+    """T -> the state of every chain of the profile after T edits; all chains must have the longest T."""
+    chains = [chain for chain in trial.chains(str(case.dataset)) if len(chain) >= max(lengths)]
+    return {t: [steps(trial, case.model, method, chain[:t]) for chain in chains] for t in lengths}
+
+
 def along(trial: Trial, case: Case, method: str, lengths: Sequence[int]) -> Along:
     """The changes of every chain of the profile at each T; all chains must have the longest one."""
-    chains = [chain for chain in trial.chains(str(case.dataset)) if len(chain) >= max(lengths)]
-    return {
-        t: changes(
-            trial,
-            case.model,
-            [steps(trial, case.model, method, chain[:t]) for chain in chains],
-            what=f"{t} {method} edits",
-        )
-        for t in lengths
-    }
+    reached = states_along(trial, case, method, lengths)
+    return {t: changes(trial, case.model, many, what=f"{t} {method} edits") for t, many in reached.items()}
 
 
 def long_enough(trial: Trial, case: Case) -> int:

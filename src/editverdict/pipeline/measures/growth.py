@@ -14,7 +14,7 @@ from editverdict.geometry.amplification import Amplification
 from editverdict.inference.intervals import Estimate, missing
 from editverdict.inference.two_samples import NOBODY, two_sample_interval, without_each
 from editverdict.pipeline import base
-from editverdict.pipeline.changes import Reach, changes
+from editverdict.pipeline.changes import Change, Reach, changes
 from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.measures.along import Along
 from editverdict.pipeline.measures.amplification import amplified
@@ -49,10 +49,16 @@ def chain_rates(trial: Trial, case: Case, measured: Along, at: Reach, rate: Rate
     return np.array(found, dtype=np.float64).swapaxes(0, 1)
 
 
-def single_rates(trial: Trial, case: Case, method: str, at: Reach, rate: Rate, pooling: str = "mean_abs") -> Rates:
-    """``[edits, layers]``: one rate per single edit of the profile and layer."""
-    found = changes(trial, case.model, single_states(trial, case, method), what=f"{method} edits")
-    one = [[rate(amplified(trial, case.model, change, n, pooling)) for n in at.layers] for change in found]
+def single_changes(trial: Trial, case: Case, method: str) -> list[Change]:
+    """What each of the profile's single edits does: a claim that reads rates off them hands them to its checks, too."""
+    return changes(trial, case.model, single_states(trial, case, method), what=f"{method} edits")
+
+
+def single_rates(
+    trial: Trial, case: Case, singly: Sequence[Change], at: Reach, rate: Rate, pooling: str = "mean_abs"
+) -> Rates:
+    """``[edits, layers]``: one rate per single edit and layer."""
+    one = [[rate(amplified(trial, case.model, change, n, pooling)) for n in at.layers] for change in singly]
     return np.array(one, dtype=np.float64)
 
 
@@ -96,9 +102,15 @@ def still(sample: Rates) -> list[int]:
 
 
 def grown(
-    trial: Trial, case: Case, method: str, measured: Along, at: Reach, rate: Rate, pooling: str = "mean_abs"
+    trial: Trial,
+    case: Case,
+    measured: Along,
+    singly: Sequence[Change],
+    at: Reach,
+    rate: Rate,
+    pooling: str = "mean_abs",
 ) -> Grown:
-    """Rates of a method's chains and of the profile's single edits.
+    """Rates of a method's chains and of the profile's single edits (:func:`single_changes`).
 
     Single edits are the first ones of the chains, dealt in turn, so that the two samples are not independent: a chain
     is left out together with them.
@@ -108,7 +120,7 @@ def grown(
     owner = {record.id: number for number, chain in enumerate(chains) for record in chain}
     return Grown(
         chain_rates(trial, case, measured, at, rate, pooling),
-        single_rates(trial, case, method, at, rate, pooling),
+        single_rates(trial, case, singly, at, rate, pooling),
         tuple(owner.get(record.id, NOBODY) for record in trial.singles(dataset)),
     )
 

@@ -11,7 +11,7 @@ from editverdict.inference.intervals import Estimate
 from editverdict.pipeline.changes import Change
 from editverdict.pipeline.measurement import Case, Measurement, measure
 from editverdict.pipeline.measures.along import along, long_enough
-from editverdict.pipeline.measures.growth import Grown, grown, planted_growth, r_min
+from editverdict.pipeline.measures.growth import Grown, grown, planted_growth, r_min, single_changes
 from editverdict.pipeline.measures.perturbation import method_of, reach, start, units_picture
 from editverdict.pipeline.trial import Trial
 
@@ -63,9 +63,12 @@ def law_gap(trial: Trial, case: Case) -> Measurement:
     method, at, length = method_of(case), reach(trial, case), long_enough(trial, case)
     sides = (method, f"placebo:{method}")
     own, placebo = (along(trial, case, m, [length]) for m in sides)
-    made = start(trial, case, _all(own), f"{len(own[length])} chains of {length} edits", resolved=True)
-    least, random = (grown(trial, case, m, many, at, r_min) for m, many in zip(sides, (own, placebo), strict=True))
-    squares = grown(trial, case, method, own, at, r_min, "rms").squared()
+    singly, imitated = (single_changes(trial, case, m) for m in sides)
+    what = f"{len(own[length])} chains of {length} edits, {len(singly)} single edits"
+    made = start(trial, case, [*_all(own), *singly], what, resolved=True)
+    least = grown(trial, case, own, singly, at, r_min)
+    random = grown(trial, case, placebo, imitated, at, r_min)
+    squares = grown(trial, case, own, singly, at, r_min, "rms").squared()
 
     def planted(*, coherent: bool) -> Estimate:
         return gap(length, planted_growth(trial, case, [length], coherent=coherent, spread=PLANTED_SPREAD))

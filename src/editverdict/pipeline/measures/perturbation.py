@@ -306,7 +306,7 @@ def tail_drift(trial: Trial, case: Case) -> Measurement:
     made = start(trial, case, own, f"{len(own)} single edits")
     for name, reading in (("mean-cosine", "mean"), ("largest-angle", "largest_angle")):
         few = sample_bias(trial, case.model, states, own, partial(drift, reading=reading), f"{method} edits")
-        made.definitions[name] = t_interval([drift(c, reading) for c in own], bias=few.bias)
+        made.definitions[name] = few.hulled([drift(c, reading) for c in own])
         if few.said:
             made.descriptive["power"] = few.said
     made.recipes += few.keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -12,11 +13,11 @@ from scipy import stats
 from editverdict.geometry import angles as geometry
 from editverdict.inference.bounded import units_to_exclude
 from editverdict.inference.intervals import LEVEL, Estimate, bounded_interval, missing, seeds_interval, t_interval
-from editverdict.pipeline import paired
+from editverdict.pipeline import paired, validity
 from editverdict.pipeline.changes import Change, changes
 from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, measure
-from editverdict.pipeline.measures.along import Along, along, long_enough, schedule
+from editverdict.pipeline.measures.along import Along, along, long_enough, schedule, states_along
 from editverdict.pipeline.measures.perturbation import (
     CONTROL_EDITS,
     THIRTY,
@@ -29,7 +30,9 @@ from editverdict.pipeline.measures.perturbation import (
     start,
     units_picture,
 )
+from editverdict.pipeline.sample_bias import chain_bias
 from editverdict.pipeline.trial import Trial
+from editverdict.pipeline.wide_angles import HasAngles
 
 STEEPEST = 1.2
 """Angle, in radians, of the planted rotation at the last T."""
@@ -236,7 +239,7 @@ def drift_over_schedule(trial: Trial, case: Case) -> Measurement:
     own, placebo = (along(trial, case, m, lengths) for m in (method, f"placebo:{method}"))
     deep = list(geometry.paper_ks(_width(trial, case.model)))[-1]
 
-    def drift(change: Change, reading: str = "largest_angle") -> float:
+    def drift(change: HasAngles, reading: str = "largest_angle") -> float:
         return median(change.angles[n]["10"][reading] - change.angles[n][deep][reading] for n in at.layers)
 
     def per_chain(measured: Along, reading: str = "largest_angle") -> list[float]:
@@ -245,10 +248,14 @@ def drift_over_schedule(trial: Trial, case: Case) -> Measurement:
 
     made = start(trial, case, _flat(own), f"{len(own[lengths[0]])} chains at T = {', '.join(map(str, lengths))}")
     made.edits = lengths[-1]
-    made.definitions = {
-        "largest-angle": t_interval(per_chain(own)),
-        "mean-cosine": t_interval(per_chain(own, "mean")),
-    }
+    states = states_along(trial, case, method, lengths)
+    for name, reading in (("mean-cosine", "mean"), ("largest-angle", "largest_angle")):
+        few = chain_bias(trial, case.model, states, own, partial(drift, reading=reading), f"{method} chains")
+        made.definitions[name] = few.hulled(per_chain(own, reading))
+        if few.said:
+            made.descriptive["power"] = few.said
+    made.recipes += few.keys
+    made.checks = validity.joined(made.checks, few.findings)
     made.controls["planted-tail-rotation"] = planted_drift(trial, case.model, deep, tail=True)
     made.controls["rotation-equal-in-k"] = planted_drift(trial, case.model, deep, tail=False)
     made.comparators["placebo"] = per_chain(placebo)
