@@ -20,6 +20,8 @@ from editverdict.models.sites import Sites
 from editverdict.models.sources import LoadedModel
 from editverdict.numerics.moments import Moments
 from editverdict.pipeline import base, changes, trial
+from editverdict.pipeline.measures import growth
+from editverdict.pipeline.trial import Trial
 from suites.selftest.pipeline.corruption import (
     ALL,
     AMPLIFICATION,
@@ -42,6 +44,9 @@ from suites.selftest.pipeline.corruption import (
     reorder,
     verdicts,
 )
+
+SINGLES = ("cum-linear-law", "cum-law-breaks")
+"""Claims on chains that read rates off single edits, too."""
 
 
 # --------------------------------------------------------------------------- without corruption
@@ -100,6 +105,42 @@ def test_samples_reordered_between_base_and_edited_pass(
     weight = loaded.sites.down_proj(loaded.spec.layers.edit).weight.clone()
     reorder(monkeypatch, order, unedited=weight)
     all_invalid(judged(own, *claims), "samples-paired", honest)
+
+
+def with_singles(own: Trial, count: int) -> Trial:
+    """The trial with so many single edits, and three T."""
+    quick = own.library.profiles["quick"]
+    sizes = quick.sizes.model_copy(update={"single_edits": count, "schedule": (1, 2, 4)})
+    made = dataclasses.replace(own, profile=quick.model_copy(update={"sizes": sizes}), _memo=dict(own._memo))
+    made.__dict__["corpus"] = own.corpus
+    return made
+
+
+@pytest.mark.usefixtures("honest")
+def test_single_edits_of_unpaired_samples(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chains are sound; the edits that the law is held against, and those at T = 1, are of other samples."""
+    same = world.again(())
+    sound, fewer = (judged(with_singles(same, count), *SINGLES) for count in (8, 7))  # more than there are chains
+    own = with_singles(world.again(EDITED), 8)
+    loaded = own.model(MODEL)
+    weight = loaded.sites.down_proj(loaded.spec.layers.edit).weight.clone()
+    honest_changes = growth.changes
+
+    def unpaired(*args: Any, **options: Any) -> Any:
+        with pytest.MonkeyPatch.context() as now:
+            reorder(now, all_over, unedited=weight)
+            return honest_changes(*args, **options)
+
+    monkeypatch.setattr(growth, "changes", unpaired)
+    rows = judged(own, *SINGLES)
+    for claim in SINGLES:
+        # Four edits are too few for the planted walk, so that without corruption there is no verdict to lose.
+        assert failed_checks(sound[claim]) == set(), verdicts(sound)
+        assert failed_checks(rows[claim]) >= {"samples-paired", "states-reproduced"}, verdicts(rows)
+        assert rows[claim].verdict == "invalid"
+        assert "8 single edits" in sound[claim].stands_on and "7 single edits" in fewer[claim].stands_on
+        # What the number stands on names every one of them.
+        assert sound[claim].hashes["evidence"] != fewer[claim].hashes["evidence"]
 
 
 def test_samples_reordered_in_every_later_pass(
