@@ -70,7 +70,7 @@ class Estimate:
         """What is needed beside the units to compute the interval again; belongs in ``Row.descriptive``."""
         # Lists, not tuples: a row must read back equal to what was written.
         bias = list(self.bias) if isinstance(self.bias, tuple) else self.bias
-        record = {"method": self.method, "resolution": self.resolution, "bias": bias}
+        record: dict[str, Any] = {"method": self.method, "resolution": self.resolution, "bias": bias}
         if self.shared is not None:
             record["shared"] = [self.shared.error, self.shared.dof]
         if self.parts > 1:

@@ -116,7 +116,12 @@ def test_the_bias_along_chains_is_the_mean_over_t(whole: Trial, monkeypatch: pyt
         return [planted(0.5 + 0.001 * i - 0.01 * t) for t, i in states]
 
     monkeypatch.setattr(wide_angles, "wide_angles", less)
-    monkeypatch.setattr(wide_again, "found_again", lambda _t, _m, _sample, state, _angles: again.append(state) or [])
+
+    def keep(_trial: Any, _model: Any, _sample: Any, state: Any, _angles: Any) -> list[Finding]:
+        again.append(state)
+        return []
+
+    monkeypatch.setattr(wide_again, "found_again", keep)
     states: Any = {t: [(t, i) for i in range(6)] for t in T}
     own: Any = {t: [planted(0.5 + 0.001 * i) for i in range(6)] for t in T}
     found = chain_bias(trial, MODEL, states, own, lambda one: one.angles[0]["10"]["mean"], "a test")
@@ -139,10 +144,10 @@ OWN = [planted(0.5) for _ in range(6)]
 
 def test_without_a_larger_sample_the_bias_is_unknown_and_not_zero(whole: Trial) -> None:
     """No chains to spend on it, or no samples in the base pass itself: single edits were unhulled in the latter."""
-    along: Any = (dict.fromkeys(T, STATES), dict.fromkeys(T, OWN))
-    unspent = chain_bias(sized(whole, **FEW), MODEL, *along, number, "a test")
+    states, own = dict.fromkeys(T, STATES), dict.fromkeys(T, OWN)
+    unspent = chain_bias(sized(whole, **FEW), MODEL, states, own, number, "a test")
     small = sized(whole, **FEW, angle_chains=6, base_texts=4, base_tokens=200)
-    base = chain_bias(small, MODEL, *along, number, "a test")
+    base = chain_bias(small, MODEL, states, own, number, "a test")
     single = sample_bias(small, MODEL, STATES, OWN, number, "a test")
     lone = sample_bias(sized(whole, **FEW), MODEL, STATES[:1], OWN[:1], number, "a test")
     for found in (unspent, base, single, lone):
