@@ -31,12 +31,12 @@ same subject, another relation         .73 (.87)           .87 (.80)
 
 So this model cannot say in words whether a text is in scope: ``yes-no`` confirms nearly everything. Seven wordings,
 with no, four or eight examples, were tried on the 30 facts, most of them also with the log-odds for a text that
-says nothing subtracted: none both confirmed what is in scope and rejected what is not. The rule is kept for larger
-models, on which it was not measured. The lift ranks own prompts and rephrases above other subjects (area under the
-curve .99 to 1.00), but does *not* tell another relation of the same subject from the edited one (.46 to .66): such a
-query is mostly answered with the text in context. The threshold is in nats per token of this model's tokenizer;
-for another model
-choose it anew, on data that no verdict rests on.
+says nothing subtracted: none both confirmed what is in scope and rejected what is not. The rule is that of the paper's
+models (``specs/methods/scr.yaml``), on which it was not measured; ``pipeline/confirming.py`` asks each of them about
+invented facts before anything rests on it. The lift ranks own prompts and rephrases above other subjects (area under
+the curve .99 to 1.00), but does *not* tell another relation of the same subject from the edited one (.46 to .66): such
+a query is mostly answered with the text in context. The threshold is in nats per token of this model's tokenizer; for
+another model choose it anew, on data that no verdict rests on.
 """
 
 from __future__ import annotations

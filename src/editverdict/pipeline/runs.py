@@ -87,6 +87,7 @@ STAGES = {
     "latency": "latency",
     "edit-time": "edit times",
     "scr-edit-time": "edit times of SCR",
+    "scr-selection": "confirmation of invented facts by SCR",
     "memory": "memories of SCR",
     "scr-grid": "answers of SCR by memory and top-k",
     "scr-latency": "latency of SCR by memory and top-k",

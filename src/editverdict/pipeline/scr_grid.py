@@ -25,6 +25,7 @@ from editverdict.evaluation.questions import Question, questions_of_all
 from editverdict.generation.decode import greedy_answers
 from editverdict.generation.in_context import answer_with_context, confirmation_scores
 from editverdict.generation.latency import LATENCY_VERSION, Query, slowed, timed_query
+from editverdict.pipeline.confirming import require_selection
 from editverdict.pipeline.cost import peak_memory
 from editverdict.pipeline.edits import answering_fields, editor_of
 from editverdict.pipeline.latency import (
@@ -70,15 +71,18 @@ def scr_settings(trial: Trial, model_id: str) -> ScrSettings:
     Raises
     ------
     NotHere
-        There is no SCR, or its threshold was never chosen for this model.
+        There is no SCR, its threshold was never chosen for this model, or the model's own yes and no select nothing.
     """
     if METHOD not in trial.library.methods:
         raise NotHere(f"needs a method with id '{METHOD}' in specs/methods")
     found: ScrSettings = editor_of(trial, METHOD, model_id).hyperparameters
     if found.threshold is None:
         raise NotHere(
-            f"needs SCR's confirmation threshold for this model: methods[{METHOD}].per_model.{model_id}.threshold"
+            f"needs SCR's confirmation threshold for this model: methods[{METHOD}].per_model.{model_id}.threshold, "
+            "settled on facts that no verdict rests on (generation/in_context.py tells how it was done); of a model "
+            "that follows instructions {confirmation: yes-no, threshold: 0.0} in its place"
         )
+    require_selection(trial, METHOD, model_id)
     return found
 
 

@@ -26,6 +26,7 @@ from editverdict.pipeline.lengths import chain_length
 from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, passed
 from editverdict.pipeline.measures.perturbation import units_picture
 from editverdict.pipeline.measures.scores import EVENT_DIMENSIONS, examples, score_table
+from editverdict.pipeline.scr_grid import scr_settings
 from editverdict.pipeline.trial import NotHere, Trial
 
 HEADROOM = 0.2
@@ -182,14 +183,8 @@ SCR = "SCR"
 
 
 def scr_threshold(trial: Trial, case: Case) -> None:
-    """Refuse a model for which SCR's rule of confirmation is not settled."""
-    if SCR not in trial.library.methods:
-        raise NotHere(f"needs a method with id '{SCR}' in specs/methods")
-    spec = trial.library.methods[SCR]
-    if (spec.hyperparameters | spec.per_model.get(case.model, {})).get("threshold") is None:
-        raise NotHere(
-            f"needs SCR's confirmation threshold for this model: methods[{SCR}].per_model.{case.model}.threshold"
-        )
+    """Refuse a model for which SCR's rule of confirmation is not settled, or on which it selects nothing."""
+    scr_settings(trial, case.model)
 
 
 def scr_answers(
