@@ -24,7 +24,7 @@ class EditError(ValueError):
 
 
 class CannotEdit(EditError):
-    """The method is not for this kind of model; a case that asks for it is not run."""
+    """The method is not for this kind of model, or lacks what it learns from; a case that asks for it is not run."""
 
 
 class Hyperparameters(BaseModel):

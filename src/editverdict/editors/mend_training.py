@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from editverdict.data.records import EditRecord
-from editverdict.editors.base import EditError, Frame, Hyperparameters, Step
+from editverdict.editors.base import CannotEdit, EditError, Frame, Hyperparameters, Step
 from editverdict.editors.hypernetwork import Hypernetwork, Matrix, Statistics
 from editverdict.editors.tails import (
     Row,
@@ -118,11 +118,11 @@ def chosen_records(
 
     Raises
     ------
-    EditError
+    CannotEdit
         The tune split is too small.
     """
     if len(records) <= settings.held_out:
-        raise EditError(
+        raise CannotEdit(
             f"MEND trains its hypernetwork on records of the split 'tune' and holds {settings.held_out} of them out, "
             f"but there are {len(records)}; name a dataset with such a split (worldfacts), or lower 'held_out'"
         )

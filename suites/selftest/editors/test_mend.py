@@ -12,6 +12,7 @@ from torch import Tensor
 
 from editverdict.data.records import EditRecord, Probe
 from editverdict.editors import EditError, Resources, State, Step, installed, make_editor
+from editverdict.editors.base import CannotEdit
 from editverdict.editors.deltas import total_delta
 from editverdict.editors.losses import target_loss
 from editverdict.editors.mend_training import chosen_records, objects_of, probes_of
@@ -229,7 +230,7 @@ def test_held_out_records_are_not_trained_on() -> None:
 
 
 def test_too_few_facts_to_train_on(tiny: LoadedModel, given: Callable[..., Resources], edits: list[EditRecord]) -> None:
-    with pytest.raises(EditError, match=r"split 'tune' and holds 3 of them out, but there are 3"):
+    with pytest.raises(CannotEdit, match=r"split 'tune' and holds 3 of them out, but there are 3"):
         mend().edit(tiny, (), edits[:1], given(3))
     with pytest.raises(EditError, match=r"'facts' \(3\) leaves no record"):
         mend(training={"facts": 3}).edit(tiny, (), edits[:1], given())
