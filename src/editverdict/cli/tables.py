@@ -123,17 +123,24 @@ def sequences(
     out: Annotated[Path, typer.Option(help="Markdown file; a .json with the manifest goes beside it.")] = Path(
         "reports/out/sequences.md"
     ),
+    right_after_each: Annotated[
+        bool,
+        typer.Option("--right-after-each", help="Also ask about each edit right after it was made: another protocol."),
+    ] = False,
     specs: SpecsOption = None,
 ) -> None:
     """Measure what methods keep of their edits along sequences, and compare them chain by chain."""
-    from editverdict.pipeline.sequences import table
+    from editverdict.pipeline.sequences import right_after_lines, table
     from editverdict.pipeline.setup import Options
     from editverdict.reporting.sequences import sequences_markdown
 
     options = Options(profile=profile, methods=tuple(methods or ()), store=store, specs=tuple(specs or ()))
     making = _Making(options)
-    lines, compared, failed = table(making.trial, making.make, workers, making.progress)
+    lines, compared, failed = table(making.trial, making.make, workers, making.progress, right_after_each)
+    at_once = (
+        right_after_lines(making.trial, list(dict.fromkeys(x["method"] for x in lines))) if right_after_each else []
+    )
     made = making.manifest()
-    record = {"lines": lines, "comparisons": compared, "failed": failed, "manifest": made}
-    _write(out, sequences_markdown(made, lines, compared, failed), record)
+    record = {"lines": lines, "right_after_each": at_once, "comparisons": compared, "failed": failed, "manifest": made}
+    _write(out, sequences_markdown(made, lines, compared, failed, at_once), record)
     say(f"tables: {out}")

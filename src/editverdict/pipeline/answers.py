@@ -306,11 +306,22 @@ def _judged(
 
 
 def in_state(
-    trial: Trial, model_id: str, method_id: str, label: str, asked: Sequence[EditRecord], state: State, **options: Any
+    trial: Trial,
+    model_id: str,
+    method_id: str,
+    label: str,
+    asked: Sequence[EditRecord],
+    state: State,
+    *,
+    made: Sequence[EditRecord] | None = None,
+    **options: Any,
 ) -> Asked:
-    """Questions about ``asked`` in a method's state, put in force the way that the method needs."""
+    """Questions about ``asked`` in a method's state, put in force the way that the method needs.
+
+    ``made`` are the edits that the state has; they are those that are asked about unless it says otherwise.
+    """
     if editor_of(trial, method_id, model_id).answers_itself:
-        options |= {"method": method_id, "memory": tuple(asked)}
+        options |= {"method": method_id, "memory": tuple(asked if made is None else made)}
     return Asked(label, tuple(asked), state, **options)
 
 

@@ -13,15 +13,19 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
-from editverdict.evaluation.dimensions import Scores
+from editverdict.data.records import EditRecord
+from editverdict.data.schedules import Scoring
+from editverdict.evaluation.dimensions import Scores, scores_of
 from editverdict.inference.corrections import holm
 from editverdict.inference.intervals import Estimate, t_interval
 from editverdict.inference.pvalues import mean_p
 from editverdict.pipeline.methods_table import known_failures, worker_trial
-from editverdict.pipeline.trajectories import Trajectory, trajectory_of
+from editverdict.pipeline.trajectories import RIGHT_AFTER_EACH, Trajectory, trajectory_of
 from editverdict.pipeline.trial import Trial
 
 SCORES = ("rel", "gen", "loc", "loc_eq4", "port", "avg")
+ASKED_AT_ONCE = ("rel", "gen")
+"""What is asked right after each edit."""
 COMPARED = ("rel", "gen", "loc", "port", "avg")
 """What is tested; Eq. 4's locality stands beside and would count twice."""
 
@@ -34,6 +38,19 @@ def measure(trial: Trial, model_id: str, dataset_id: str, method: str) -> dict[i
     along: Trajectory = trajectory_of(trial, model_id, method, dataset_id)
     # From the end: the chains are then made in one go, all of them side by side, and not once per T.
     return {t: along.scores(t)[t] for t in sorted(along.schedule, reverse=True)}
+
+
+def measure_right_after(trial: Trial, model_id: str, dataset_id: str, method: str) -> dict[int, list[Scores]]:
+    """A method's reliability and generalization right after each edit: at each T, over a chain's first T edits."""
+    along = trajectory_of(trial, model_id, method, dataset_id)
+    answered = along.right_after_each()
+    return {t: [_first(one.rows, chain[:t]) for one, chain in zip(answered, along.chains, strict=True)]
+            for t in along.schedule}  # fmt: skip
+
+
+def _first(rows: Sequence[dict[str, Any]], made: Sequence[EditRecord]) -> Scores:
+    ids = {record.id for record in made}
+    return scores_of([row for row in rows if row["edit_id"] in ids])
 
 
 def _units(scores: Sequence[Scores], name: str) -> list[float] | None:
@@ -51,13 +68,16 @@ def _shown(estimate: Estimate) -> dict[str, Any]:
     return {"value": estimate.value, "interval": list(estimate.interval) if estimate.interval else None}
 
 
-def lines_of(values: Values) -> list[dict[str, Any]]:
-    """One line per method and T: mean over chains and 99% interval of every score, and the chains' own values."""
+def lines_of(values: Values, scoring: Scoring = "retention", names: Sequence[str] = SCORES) -> list[dict[str, Any]]:
+    """One line per method and T: mean over chains and 99% interval of every score, and the chains' own values.
+
+    ``scoring`` says when the edits were asked about, and stands in every line.
+    """
     lines = []
     for method, by_t in values.items():
         for t in sorted(by_t):
-            line: dict[str, Any] = {"method": method, "edits": t, "chains": len(by_t[t])}
-            for name in SCORES:
+            line: dict[str, Any] = {"method": method, "edits": t, "chains": len(by_t[t]), "scoring": scoring}
+            for name in names:
                 units = _units(by_t[t], name)
                 found = None if units is None else t_interval(units, resolution=_step(name, t))
                 line[name] = None if found is None else {**_shown(found), "units": units}
@@ -93,14 +113,32 @@ def comparisons_of(values: Values) -> list[dict[str, Any]]:
     return [row | {"p_holm": p} for row, p in zip(found, holm([row["p"] for row in found]), strict=True)]
 
 
-def _work(make: Callable[[], Trial], model_id: str, dataset_id: str, method: str) -> tuple[str, str | None]:
+def right_after_lines(trial: Trial, methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Lines of methods by the protocol right after each edit, out of the store where :func:`table` has made them.
+
+    They go into no comparison: those are of what is kept at the end.
+    """
+    (model_id,), (dataset_id,) = trial.profile.models[:1], trial.profile.datasets[:1]
+    values = {method: measure_right_after(trial, model_id, dataset_id, method) for method in methods}
+    return lines_of(values, RIGHT_AFTER_EACH, ASKED_AT_ONCE)
+
+
+def _work(
+    make: Callable[[], Trial], model_id: str, dataset_id: str, method: str, right_after: bool = False
+) -> tuple[str, str | None]:
     """Make what a method's lines stand on; they are read from the store afterwards."""
     trial = worker_trial(make, method)
-    return method, known_failures(lambda: measure(trial, model_id, dataset_id, method))
+
+    def both() -> None:
+        measure(trial, model_id, dataset_id, method)
+        if right_after:
+            measure_right_after(trial, model_id, dataset_id, method)
+
+    return method, known_failures(both)
 
 
 def table(
-    trial: Trial, make: Callable[[], Trial], workers: int, say: Callable[[str], None]
+    trial: Trial, make: Callable[[], Trial], workers: int, say: Callable[[str], None], right_after: bool = False
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, str]]:
     """Lines, comparisons, and what went wrong with the methods that are missing; what is stored is not made again.
 
@@ -114,13 +152,15 @@ def table(
         Processes; each takes a method at a time.
     say
         Where progress goes.
+    right_after
+        Whether each edit is also asked about right after it was made (:func:`right_after_lines`).
     """
     (model_id,), (dataset_id,) = trial.profile.models[:1], trial.profile.datasets[:1]
     methods, failed = list(trial.profile.all_methods), dict[str, str]()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(_work, make, model_id, dataset_id, method) for method in methods]
+        jobs = [pool.submit(_work, make, model_id, dataset_id, method, right_after) for method in methods]
         for done, job in enumerate(concurrent.futures.as_completed(jobs), start=1):
             method, error = job.result()
             say(f"{done} of {len(methods)}: {method}" + (f" failed: {error}" if error else ""))

@@ -10,13 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from editverdict.data.records import EditRecord
+from editverdict.data.schedules import Scoring, readings
 from editverdict.editors.base import State
 from editverdict.evaluation.dimensions import Scores, scores_of
-from editverdict.pipeline.answers import Answered, answers_before, ask, in_state
+from editverdict.pipeline.answers import Answered, answers_before, ask, in_state, questions_asked
 from editverdict.pipeline.changes import Change, changes
 from editverdict.pipeline.edits import singles, steps
 from editverdict.pipeline.measurement import Case
 from editverdict.pipeline.trial import Trial
+
+RIGHT_AFTER_EACH: Scoring = "right-after-each"
+"""The second protocol of `data.schedules`; its name stands in the protocol id of its rows, so that they are scored with
+no others."""
 
 
 @dataclass
@@ -92,6 +97,31 @@ class Trajectory:
         """The four dimensions about the edits made so far, per T and chain; ``at`` as in :meth:`changes`."""
         return {t: [scores_of(one.rows) for one in many] for t, many in self.answers(*at).items()}
 
+    def right_after_each(self) -> list[Answered]:
+        """Per chain: each edit's own prompt and rephrases, asked in the state that this edit has just made.
+
+        Up to the last T of the schedule. The states are beginnings of the chain's own, so that nothing is edited for
+        it. A protocol of its own: rows carry another protocol id than those of :meth:`answers`, and scores over both
+        raise `ProtocolMismatch`.
+        """
+        asked, owners = [], []
+        for number, chain in enumerate(self._upto(self.schedule[-1])):
+            state = steps(self.trial, self.model, self.method, list(chain))
+            for reading in readings(chain, RIGHT_AFTER_EACH):
+                # A chain makes one edit a step.
+                so_far = state[: len(reading.made)]
+                one = in_state(
+                    self.trial, self.model, self.method, f"{self.method}, right after each edit", reading.asked, so_far,
+                    made=reading.made, dimensions=("rel", "gen"),
+                )  # fmt: skip
+                if questions_asked(one):  # events have neither
+                    asked.append(one)
+                    owners.append(number)
+        found: list[list[Answered]] = [[] for _ in self.chains]
+        for number, answered in zip(owners, ask(self.trial, self.model, asked), strict=True):
+            found[number].append(answered)
+        return [_marked(own) for own in found]
+
     def single_answers(self, length: int) -> list[Answered]:
         """Answers about the first ``length`` edits of every chain, each alone on the clean model, chain by chain."""
         records = self.records(length)
@@ -113,6 +143,12 @@ class Trajectory:
         if t in self.schedule:
             return [chain[:t] for chain in self.chains]
         return [self.long_chain[:t]]
+
+
+def _marked(parts: Sequence[Answered]) -> Answered:
+    """Rows of several states put together, with the protocol that they were asked by."""
+    rows = [{**row, "protocol": f"{row['protocol']}, {RIGHT_AFTER_EACH}"} for one in parts for row in one.rows]
+    return Answered(rows, [], parts[0].key if parts else "", parts=tuple(one.key for one in parts))
 
 
 def trajectory(trial: Trial, case: Case, method: str | None = None) -> Trajectory:
