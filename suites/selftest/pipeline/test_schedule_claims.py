@@ -10,7 +10,7 @@ import pytest
 from editverdict.ledger.tables import read_ledger
 from editverdict.pipeline.cases import Ruling, rule
 from editverdict.pipeline.measurement import Case, Measurement, measures
-from editverdict.pipeline.measures import algorithms, schedules
+from editverdict.pipeline.measures import algorithms, confidence, schedules
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
 from suites.selftest.pipeline.planted_answers import (
@@ -59,7 +59,7 @@ def judged(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> Judge:
         def chain_answers(one: Trial, of: Case, name: str, cut: list, *_: object, **__: object) -> list:
             return [answered(c, records, named[f"after {name}"]) for c, records in enumerate(cut)]
 
-        for module in (schedules, algorithms):
+        for module in (schedules, algorithms, confidence):
             monkeypatch.setattr(module, "begin", begin)
         monkeypatch.setattr(schedules, "chain_answers", chain_answers)
         made = measures()[spec.quantity](trial, case)
@@ -289,8 +289,8 @@ def test_facts_of_equal_confidence_have_no_halves(trial: Trial) -> None:
     chain = trial.records(DATA)[:3]
     a, b, c = (record.id for record in chain)
     with pytest.raises(NotHere, match="different probability"):
-        schedules.halves(chain, {a: -1.0, b: -1.0})
-    assert schedules.halves(chain, {a: -1.0, b: -2.0, c: -3.0}) == ({a}, {c})  # the one in the middle is in neither
+        confidence.halves(chain, {a: -1.0, b: -1.0})
+    assert confidence.halves(chain, {a: -1.0, b: -2.0, c: -3.0}) == ({a}, {c})  # the one in the middle is in neither
 
 
 # --------------------------------------------------------------------------- the algorithm's share
