@@ -7,6 +7,7 @@ it is proposed; here its keys and values are computed once and lent to each of i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,9 @@ class _Texts:
     """[texts, w]"""
     lengths: Tensor
     """[texts]"""
-    past: list[tuple[Tensor, Tensor]]
-    """Per layer: keys and values [texts, heads, w, head width]."""
+    past: list[Any]
+    """The cache's layers: keys and values [texts, heads, w, head width]; behind the model's own what editors keep there
+    row by row (`editors.wise_routing`)."""
     last: Tensor
     """[texts, vocabulary] logits after each text."""
 
@@ -41,17 +43,20 @@ def _read(model: PreTrainedModel, texts: list[list[int]]) -> _Texts:
     cache = DynamicCache(config=model.config)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     out = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
-    layers: list[Any] = cache.layers
-    past = [(layer.keys, layer.values) for layer in layers]
-    return _Texts(mask, mask.sum(1), past, out.logits[:, -1].clone())
+    return _Texts(mask, mask.sum(1), list(cache.layers), out.logits[:, -1].clone())
 
 
 def _after(model: PreTrainedModel, texts: _Texts, own: Tensor, said: list[list[int]]) -> Tensor:
     """Logits after each token said [rows, longest, vocabulary]; ``own`` [rows] is the text of each row."""
     ids, mask = padded(said, 0, model.device)
     cache = DynamicCache(config=model.config)
-    for number, (keys, values) in enumerate(texts.past):
-        cache.update(keys[own], values[own], number)
+    depth = len(cache.layers)
+    for number, layer in enumerate(texts.past[:depth]):
+        cache.update(layer.keys[own], layer.values[own], number)
+    for layer in texts.past[depth:]:
+        kept = copy(layer)
+        kept.batch_select_indices(own)
+        cache.layers.append(kept)
     logits: Tensor = model(
         input_ids=ids,
         attention_mask=torch.cat([texts.mask[own], mask], dim=1),

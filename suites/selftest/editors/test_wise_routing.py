@@ -13,6 +13,7 @@ from editverdict.data.records import EditRecord
 from editverdict.editors import Resources
 from editverdict.editors.wise_routing import routed
 from editverdict.generation.decode import greedy_answers
+from editverdict.generation.prefixed import continuation_logprobs
 from editverdict.generation.protocol import Protocol
 from editverdict.generation.scoring import targets_are_argmax
 from editverdict.models.sources import LoadedModel
@@ -100,6 +101,31 @@ def test_a_text_is_routed_as_a_whole_and_its_answer_with_it(tiny: LoadedModel) -
         torch.testing.assert_close(found[number], left[number], atol=1e-3, rtol=1e-3)
         assert routed_side or torch.equal(found[number], read[number])
     assert [one.tokens for one in main] != [one.tokens for one in side]
+
+
+def test_texts_that_are_read_once_lend_their_decision_to_every_continuation(tiny: LoadedModel) -> None:
+    """Retrieval beside WISE weighs each text against many questions (`generation.prefixed`)."""
+    prompts = [*OTHERS, "The capital of France is", "Ada lived in", "Seven ships sailed from Goa to"]
+    delta, limit, above = half_routed(tiny, prompts)
+    pairs = [(prompt, said) for said in ("Rome, as everybody knows", "Goa") for prompt in prompts]
+
+    def scored() -> list[Tensor]:
+        return continuation_logprobs(tiny.model, tiny.tokenizer, pairs, batch_size=5)
+
+    main, weight = scored(), tiny.sites.down_proj(1).weight
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight += delta
+    side = scored()
+    with torch.no_grad():
+        weight.copy_(kept)
+    with routed(tiny, 1, delta, limit, "max"):
+        found = scored()
+    assert clean(tiny) and 0 < sum(above) < len(above)
+    for number, one in enumerate(found):
+        expected = (side if above[number % len(prompts)] else main)[number]
+        torch.testing.assert_close(one, expected, atol=1e-3, rtol=1e-3)
+    assert any(not torch.allclose(a, b, atol=1e-2) for a, b in zip(main, side, strict=True))
 
 
 def test_decisions_travel_with_the_rows_of_a_cache(tiny: LoadedModel) -> None:
