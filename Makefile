@@ -18,7 +18,7 @@ verify: $(STAMP)
 	$(BIN)/editverdict verify --profile $(PROFILE) -n $(WORKERS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest suites/selftest -q -n 2 --dist load
+	$(BIN)/python -m pytest suites/selftest -q -n 2 --dist worksteal
 
 # Installs the extra `capability` (lm-eval, for the paper's benchmarks) and runs the tests that need it, which `make test`
 # skips where it is not installed.

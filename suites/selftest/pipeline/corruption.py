@@ -91,7 +91,8 @@ class World:
         """A trial on a copy of the honest store that lacks some kinds of artifact."""
         place = self.folder / f"store-{next(self.number)}"
         drop = {".locks", ".tmp", *without}
-        shutil.copytree(self.honest.store.root, place, ignore=lambda _folder, names: drop & set(names))
+        if self.honest.store.root.exists():  # else nobody has run the honest one yet, and everything is made here
+            shutil.copytree(self.honest.store.root, place, ignore=lambda _folder, names: drop & set(names))
         chosen = self.honest.library.profiles[profile]
         # Hashing a tokenizer takes half a second, and every row names its protocol; nothing else is remembered.
         kept = {key: value for key, value in self.honest._memo.items() if key[0] == "protocol"}

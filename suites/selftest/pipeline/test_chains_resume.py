@@ -19,6 +19,7 @@ MODEL = "rehearsal-llama"
 LENGTH = 5
 MERGED = 6
 """WISE merges its shards, of two edits each here, after four, so that two follow the merge."""
+TWO_BATCHES = 8
 CARRYING = ["MEMIT", "AlphaEdit", "WISE", "GRACE", "MEND", "ROME"]
 """Keys, shards, a codebook, a hypernetwork; and nothing."""
 BATCHED = ["MEMIT", "AlphaEdit", "MEND"]
@@ -37,7 +38,7 @@ SHORTER = {
 def first(tmp_path_factory: pytest.TempPathFactory) -> Trial:
     """Model and data, loaded once."""
     trial = make_trial(Options(profile="smoke", store=tmp_path_factory.mktemp("first")), ROOT / "specs")
-    sizes = trial.profile.sizes.model_copy(update={"long_chain": MERGED})
+    sizes = trial.profile.sizes.model_copy(update={"long_chain": max(MERGED, TWO_BATCHES)})
     methods = dict(trial.library.methods)
     for name, shorter in SHORTER.items():
         hyperparameters = {**methods[name].hyperparameters, **shorter}
@@ -71,7 +72,7 @@ def assert_same(one: State, other: State) -> None:
     [
         *((name, 3, LENGTH, 1) for name in CARRYING if name != "WISE"),
         ("WISE", MERGED - 1, MERGED, 1),
-        *((name, 4, 8, 4) for name in BATCHED),
+        *((name, TWO_BATCHES // 2, TWO_BATCHES, TWO_BATCHES // 2) for name in BATCHED),
     ],
 )
 def test_a_chain_goes_on_where_it_stopped(

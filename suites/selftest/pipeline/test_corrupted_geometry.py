@@ -133,8 +133,8 @@ def test_smallest_angle_read_for_the_largest(
     # What is stored is sound; only whoever reads it takes the wrong one.
     read = changes.read_change
 
-    def wrong(artifact: Any) -> changes.Change:
-        found = read(artifact)
+    def wrong(*args: Any) -> changes.Change:
+        found = read(*args)
         profiles = {
             layer: {label: {**p, "largest_angle": p["smallest_angle"]} for label, p in by_label.items()}
             for layer, by_label in found.angles.items()

@@ -53,7 +53,7 @@ def test_every_claim_without_a_case_names_something_concrete(profile: str) -> No
                                           "on trial in overnight (smollm2-135m)")),
         ("laptop", "rq1-scale", ("needs the model llama-2-13b or qwen3-14b", "(a GPU with CUDA, llama-2-13b")),
         ("laptop", "amp-t5", ("needs an encoder-decoder such as t5-3b", "needs MEND or FT-L", "on trial in paper-t5")),
-        ("laptop", "rq3-scr-best", ("needs data of events, such as elken", "on trial in records-100 (")),
+        ("laptop", "rq3-scr-best", ("needs data of events, such as elken", "; records-100 (smollm2-135m)")),
         ("laptop", "comb-retrieval-helps", ("a method of kind combination, such as ROME+SCR",)),
         ("laptop", "sens-vram-flat", ("profile 'laptop' leaves this claim to others (left_out)", "overnight (")),
         ("laptop", "alpha-impl-consistent", ("needs AlphaEdit-L2-1", "--easyedit-python")),
