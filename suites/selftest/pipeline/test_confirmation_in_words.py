@@ -144,7 +144,7 @@ def test_random_weights_select_nothing(trial: Trial) -> None:
 
 
 # --------------------------------------------------------------------------- the whole way
-@pytest.mark.parametrize("name", TOYS[::2])
+@pytest.mark.parametrize("name", TOYS)
 def test_a_claim_on_scr_runs_by_yes_and_no(name: str, trial: Trial) -> None:
     in_words(trial, name)
     case = Case(trial.library.claims["scr-locality-vs-preedit"], name, "SCR", DATA)
