@@ -212,7 +212,9 @@ def tokens_kept(trial: Trial, case: Case) -> Measurement:
     made = asked.finished(made, scores, title, primary_and_controls(made, case, method))
     made.checks |= complete([kept]) | same_tokens_same_verdict(kept)
     if case.method:  # an idle one keeps every token, and would be told from GRACE by nothing here
-        made.checks |= edits_in_force({method: asked.own_prompts(method, single=alone)}, asked.unedited())
+        own = asked.own_prompts(method, single=alone)
+        made.checks |= edits_in_force({method: own}, asked.unedited())
+        made.recipes += [one.key for one in own if one.key not in made.recipes]
     made.descriptive |= shown(kept)
     if alone:
         made.edits, made.resolution = 1, kept.step("edit")
@@ -321,6 +323,7 @@ def token_order(trial: Trial, case: Case) -> Measurement:
     made.checks |= retrieval_in_force(asked.scr()) if SCR in kept else not_asked(f"{SCR} is none of the methods")
     editing = {name: asked.own_prompts(name) for name in methods if name != SCR}
     made.checks |= edits_in_force(editing, asked.unedited())
+    made.recipes += [one.key for own in editing.values() for one in own if one.key not in made.recipes]
     made.descriptive["methods"] = {m: shown(one) for m, one in kept.items()}
     made.pictures.append(_method_table(kept))
     return made
