@@ -9,7 +9,7 @@ import pytest
 
 from editverdict.ledger.tables import read_ledger
 from editverdict.pipeline.cases import Ruling, rule
-from editverdict.pipeline.measurement import Case, Measurement, measures
+from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, measures
 from editverdict.pipeline.measures import algorithms, confidence, schedules
 from editverdict.pipeline.setup import Options, make_trial
 from editverdict.pipeline.trial import NotHere, Trial
@@ -277,6 +277,12 @@ def test_halves_that_lose_less_than_the_margin_cannot_lose_unlike_by_it(judged: 
         assert made.definitions["rel-and-gen"].value == pytest.approx(0.0)
         assert found.decision.verdict == "invalid" and "enough-lost" in found.decision.reason
         assert "at least 0.25" in made.checks["enough-lost"].detail
+
+
+def test_a_judge_that_decides_nothing_makes_the_case_invalid(judged: Judge) -> None:
+    undecided: Right = lambda *_: None  # type: ignore[assignment, return-value]  # noqa: E731
+    with pytest.raises(Unmeasurable, match="single: the judge left 420 of 420 answers undecided"):
+        judged("rq1-confidence-split", single_ROME=undecided, after_ROME=undecided)
 
 
 def test_noisy_halves_decide_nothing(judged: Judge) -> None:

@@ -11,10 +11,10 @@ from editverdict.data.records import EditRecord
 from editverdict.data.schedules import confidence_split
 from editverdict.evaluation.dimensions import per_edit_scores
 from editverdict.evaluation.questions import DIMENSIONS
-from editverdict.inference.intervals import seeds_interval, t_interval
+from editverdict.inference.intervals import missing, seeds_interval, t_interval
 from editverdict.pipeline.answers import Answered
-from editverdict.pipeline.measurement import Case, Measurement, declare_checks, measure, passed
-from editverdict.pipeline.measures.answering import begin, headroom, seeds_of
+from editverdict.pipeline.measurement import Case, Measurement, Unmeasurable, declare_checks, measure, passed
+from editverdict.pipeline.measures.answering import begin, complete, headroom, seeds_of
 from editverdict.pipeline.measures.perturbation import method_of
 from editverdict.pipeline.measures.schedules import about_the_edit, by_edit
 from editverdict.pipeline.measures.scores import mean
@@ -66,6 +66,11 @@ def confidence_interaction(trial: Trial, case: Case) -> Measurement:
         return {edit: float(score) for edit, score in scores.items() if score is not None}
 
     single, chain = [read(one) for one in alone], [read(one) for one in after]
+    if any(not (g & s.keys() & c.keys()) for s, c, own in zip(single, chain, groups, strict=True) for g in own):
+        none = missing(note="of a half of some chain's facts no answer has a verdict")
+        made = Measurement({definition.name: none for definition in case.claim.definitions})
+        made.checks |= complete("answers-complete", alone, asked.chains, {"single": alone, "sequential": after})
+        raise Unmeasurable(made)
     step = 1 / asked.length
     made = Measurement({})
     made.definitions["rel-and-gen"] = t_interval(
